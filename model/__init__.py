@@ -1,0 +1,1 @@
+"""UPSNet: definition, training, evaluation, and the archive that the service reads."""

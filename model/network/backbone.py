@@ -1,0 +1,168 @@
+"""Residual backbone and feature pyramid."""
+
+import math
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.network.deformable import DeformableConv
+from model.network.structures import Pyramid, Stages
+
+Norm = Callable[[int], nn.Module]
+
+
+class Stem(nn.Module):
+    """7 x 7 convolution with stride 2, norm, ReLU, 3 x 3 max pooling with stride 2."""
+
+    def __init__(self, width: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.norm = norm(width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, width, H / 4, W / 4)."""
+        return F.max_pool2d(F.relu(self.norm(self.conv(pixels))), 3, stride=2, padding=1)
+
+
+class Shortcut(nn.Module):
+    """The projection beside a stage's first block."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        self.norm = norm(out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
+        return self.norm(self.conv(features))  # type: ignore[no-any-return]
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3, 1 x 1 with a residual (He et al. 2016); the first convolution has the stride, as in Caffe.
+
+    Args:
+        in_channels: of the input.
+        planes: of the two inner convolutions; the output has four times as many channels.
+        stride: of the block.
+        norm: makes the normalisation of a number of channels.
+        conv: the 3 x 3 convolution.
+        project: whether the shortcut needs a projection.
+    """
+
+    def __init__(self, in_channels: int, planes: int, stride: int, norm: Norm, conv: nn.Module, project: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, planes, 1, stride=stride, bias=False)
+        self.norm1 = norm(planes)
+        self.conv2 = conv
+        self.norm2 = norm(planes)
+        self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
+        self.norm3 = norm(4 * planes)
+        self.shortcut = Shortcut(in_channels, 4 * planes, stride, norm) if project else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, 4 planes, H / stride, W / stride)."""
+        out = F.relu(self.norm1(self.conv1(features)))
+        out = F.relu(self.norm2(self.conv2(out)))
+        return F.relu(self.norm3(self.conv3(out)) + self.shortcut(features))
+
+
+class ResNet(nn.Module):
+    """Residual network without its classifier.
+
+    Args:
+        blocks: blocks of stages C2..C5.
+        norm: makes the normalisation of a number of channels.
+        width: channels of the stem; stage outputs have 4, 8, 16, 32 times as many.
+        deformable_from: first stage (2..5) whose 3 x 3 convolutions are deformable; 6 for none.
+        offset_limit: of those convolutions, see `DeformableConv`.
+    """
+
+    def __init__(
+        self,
+        blocks: tuple[int, int, int, int],
+        norm: Norm,
+        width: int = 64,
+        deformable_from: int = 6,
+        offset_limit: float = math.inf,
+    ) -> None:
+        super().__init__()
+
+        def stage(level: int) -> nn.Sequential:
+            planes = width * 2 ** (level - 2)
+            layers = []
+            for i in range(blocks[level - 2]):
+                in_channels = 4 * planes if i else (width if level == 2 else 2 * planes)
+                conv: nn.Module = (
+                    DeformableConv(planes, planes, bias=False, offset_limit=offset_limit)
+                    if level >= deformable_from
+                    else nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+                )
+                stride = 2 if i == 0 and level > 2 else 1
+                layers.append(Bottleneck(in_channels, planes, stride, norm, conv, project=i == 0))
+            return nn.Sequential(*layers)
+
+        self.stem = Stem(width, norm)
+        self.c2, self.c3, self.c4, self.c5 = stage(2), stage(3), stage(4), stage(5)
+        self.channels = [4 * width, 8 * width, 16 * width, 32 * width]
+
+    def forward(self, pixels: Tensor) -> Stages:
+        """(N, 3, H, W), sides multiples of 32 -> C2..C5."""
+        c2 = self.c2(self.stem(pixels))
+        c3 = self.c3(c2)
+        c4 = self.c4(c3)
+        return Stages(c2, c3, c4, self.c5(c4))
+
+
+class GlobalContext(nn.Module):
+    """A linear map of the average of C5 over all positions, padding included (quirk Q12)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, 1, 1)."""
+        return self.linear(features.mean((2, 3)))[:, :, None, None]  # type: ignore[no-any-return]
+
+
+class NoContext(nn.Module):
+    """In place of `GlobalContext`: adds nothing."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (1, 1, 1, 1) zero."""
+        return features.new_zeros((1, 1, 1, 1))
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down pyramid (Lin et al. 2017) with P6 for proposals and, on COCO, a global context added to P5.
+
+    Args:
+        channels: of C2..C5.
+        width: of every level.
+        context: adds the global average of C5 before the top-down path.
+        norm: of each convolution; the published networks have none.
+    """
+
+    def __init__(self, channels: list[int], width: int, context: bool, norm: Norm = nn.Identity) -> None:
+        super().__init__()
+
+        def lateral(in_channels: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(in_channels, width, 1), norm(width))
+
+        def output() -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm(width))
+
+        self.lateral2, self.lateral3, self.lateral4, self.lateral5 = (lateral(c) for c in channels)
+        self.output2, self.output3, self.output4, self.output5 = output(), output(), output(), output()
+        self.context = GlobalContext(channels[3], width) if context else NoContext()
+
+    def forward(self, stages: Stages) -> Pyramid:
+        """C2..C5 -> P2..P6."""
+        top5 = self.lateral5(stages.c5) + self.context(stages.c5)
+        top4 = self.lateral4(stages.c4) + F.interpolate(top5, scale_factor=2.0, mode="nearest")
+        top3 = self.lateral3(stages.c3) + F.interpolate(top4, scale_factor=2.0, mode="nearest")
+        top2 = self.lateral2(stages.c2) + F.interpolate(top3, scale_factor=2.0, mode="nearest")
+        p5 = self.output5(top5)
+        p6 = F.max_pool2d(p5, 1, stride=2)
+        return Pyramid(self.output2(top2), self.output3(top3), self.output4(top4), p5, p6)

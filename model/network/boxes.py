@@ -1,0 +1,75 @@
+"""Box arithmetic in float32, with the inclusive convention of the published network.
+
+A box (x1, y1, x2, y2) covers x2 - x1 + 1 columns (quirk Q2). Boxes are (..., 4) xyxy in pixels.
+"""
+
+import math
+
+import torch
+import torchvision
+from torch import Tensor
+
+
+def areas(boxes: Tensor) -> Tensor:
+    """(N, 4) -> (N,) pixels covered."""
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """(A, 4), (B, 4) -> (A, B) intersection over union."""
+    top_left = torch.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = (bottom_right - top_left + 1).clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    return intersection / (areas(a)[:, None] + areas(b)[None, :] - intersection)
+
+
+def encode(boxes: Tensor, targets: Tensor, weights: list[float]) -> Tensor:
+    """The deltas that move `boxes` (N, 4) to `targets` (N, 4), as (N, 4)."""
+    width = boxes[:, 2] - boxes[:, 0] + 1
+    height = boxes[:, 3] - boxes[:, 1] + 1
+    target_width = targets[:, 2] - targets[:, 0] + 1
+    target_height = targets[:, 3] - targets[:, 1] + 1
+    dx = weights[0] * (targets[:, 0] + 0.5 * target_width - boxes[:, 0] - 0.5 * width) / width
+    dy = weights[1] * (targets[:, 1] + 0.5 * target_height - boxes[:, 1] - 0.5 * height) / height
+    dw = weights[2] * torch.log(target_width / width)
+    dh = weights[3] * torch.log(target_height / height)
+    return torch.stack([dx, dy, dw, dh], dim=1)
+
+
+def decode(boxes: Tensor, deltas: Tensor, weights: list[float]) -> Tensor:
+    """Move boxes by deltas.
+
+    Args:
+        boxes: (N, 4).
+        deltas: (N, 4 K), K moves of each box; a log ratio is capped at log(1000 / 16).
+        weights: the four numbers the deltas were multiplied by.
+
+    Returns:
+        (N, 4 K).
+    """
+    width = (boxes[:, 2] - boxes[:, 0] + 1)[:, None]
+    height = (boxes[:, 3] - boxes[:, 1] + 1)[:, None]
+    x = boxes[:, 0:1] + 0.5 * width
+    y = boxes[:, 1:2] + 0.5 * height
+    moves = deltas.view(deltas.size(0), -1, 4)
+    x = moves[..., 0] / weights[0] * width + x
+    y = moves[..., 1] / weights[1] * height + y
+    limit = math.log(1000.0 / 16.0)
+    width = torch.exp((moves[..., 2] / weights[2]).clamp(max=limit)) * width
+    height = torch.exp((moves[..., 3] / weights[3]).clamp(max=limit)) * height
+    corners = [x - 0.5 * width, y - 0.5 * height, x + 0.5 * width - 1, y + 0.5 * height - 1]
+    return torch.stack(corners, dim=-1).flatten(1)
+
+
+def clip(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes (..., 4) moved into [0, width - 1] x [0, height - 1]."""
+    x = boxes[..., 0::2].clamp(0, width - 1)
+    y = boxes[..., 1::2].clamp(0, height - 1)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Indices that greedy suppression keeps, by descending score; only an IoU above the threshold suppresses."""
+    inclusive = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
+    return torchvision.ops.nms(inclusive, scores, threshold)

@@ -1,0 +1,31 @@
+"""A convolution that looks where its input tells it to (Dai et al. 2017)."""
+
+import math
+
+from torch import Tensor, nn
+
+from model.ops import deform_conv2d
+
+
+class DeformableConv(nn.Conv2d):
+    """3 x 3 deformable convolution whose offsets an ordinary convolution predicts from the same input.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        bias: whether the sampled convolution has one; the offset convolution always has.
+        offset_limit: offsets are clamped to this many pixels; infinite in the published networks, finite where the
+            network is trained from scratch, else it collapses in its first minutes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool, offset_limit: float = math.inf) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.offset = nn.Conv2d(in_channels, 18, 3, padding=1)
+        self.offset_limit = offset_limit
+        nn.init.zeros_(self.offset.weight)
+        nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H, W)."""
+        offsets = self.offset(features).clamp(-self.offset_limit, self.offset_limit)
+        return deform_conv2d(features, offsets, self.weight, self.bias)

@@ -1,0 +1,175 @@
+"""Boxes, classes and masks of things: the two heads of Mask R-CNN (He et al. 2017) and their post-processing."""
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from model.network import boxes as box_ops
+from model.network.backbone import Norm
+from model.network.structures import Pyramid
+
+
+def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
+    """The level 0..3 (P2..P5) of each box: one up for each doubling beyond half the canonical side.
+
+    Args:
+        boxes: (R, 4), inclusive sides (quirk Q2).
+        canonical_side: side of a box that belongs to P4, pixels.
+
+    Returns:
+        (R,) int64.
+    """
+    side = box_ops.areas(boxes).sqrt()
+    return torch.floor(2 + torch.log2(side / canonical_side + 1e-6)).clamp(0, 3).long()
+
+
+def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float) -> Tensor:
+    """RoIAlign of each box from its level, without the half-pixel shift (quirk Q2).
+
+    Args:
+        pyramid: of the batch.
+        boxes: per image (R_i, 4) xyxy in pixels of the resized image.
+        size: side of the result.
+        canonical_side: see `pyramid_levels`.
+
+    Returns:
+        (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for none.
+    """
+    every = torch.cat(boxes)
+    images = torch.cat([every.new_full((len(b), 1), float(i)) for i, b in enumerate(boxes)])
+    rois = torch.cat([images, every], dim=1)
+    levels = pyramid_levels(every, canonical_side)
+    pooled = pyramid.p2.new_zeros((len(every), pyramid.p2.size(1), size, size))
+    scale = 0.25
+    for k, features in enumerate([pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]):
+        chosen = torch.where(levels == k)[0]
+        aligned = torchvision.ops.roi_align(features, rois[chosen].to(features.dtype), size, scale, 2, False)
+        pooled = pooled.index_copy(0, chosen, aligned.to(pooled.dtype))
+        scale = scale / 2
+    return pooled
+
+
+class BoxHead(nn.Module):
+    """Two linear layers, then class logits and box deltas.
+
+    Args:
+        in_features: C * 7 * 7.
+        width: of the two layers.
+        classes: C, background included.
+        norm: after each layer; the published networks have none.
+    """
+
+    def __init__(self, in_features: int, width: int, classes: int, norm: Norm = nn.Identity) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, width)
+        self.norm1 = norm(width)
+        self.fc2 = nn.Linear(width, width)
+        self.norm2 = norm(width)
+        self.logits = nn.Linear(width, classes)
+        self.deltas = nn.Linear(width, 4 * classes)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, C, 7, 7) -> logits (R, classes), 0 = background, and deltas (R, 4 classes)."""
+        hidden = F.relu(self.norm1(self.fc1(pooled.flatten(1))))
+        hidden = F.relu(self.norm2(self.fc2(hidden)))
+        return self.logits(hidden), self.deltas(hidden)
+
+
+class MaskHead(nn.Module):
+    """Convolutions, a transposed convolution to 28 x 28, one mask a class.
+
+    Args:
+        in_channels: of the pyramid.
+        width: of the convolutions.
+        depth: how many of them.
+        classes: C, background included (its mask is unused).
+        norm: after each convolution; the published networks have none.
+    """
+
+    def __init__(self, in_channels: int, width: int, depth: int, classes: int, norm: Norm = nn.Identity) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [nn.Conv2d(width if i else in_channels, width, 3, padding=1), norm(width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.logits = nn.Conv2d(width, classes, 1)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, C, 14, 14) -> logits (R, classes, 28, 28)."""
+        return self.logits(F.relu(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
+
+    def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
+        """(R, C, 14, 14), (R,) -> logits (R, 28, 28) of each region's class."""
+        logits = self.forward(pooled)
+        return logits[torch.arange(len(classes), device=classes.device), classes].float()
+
+
+class Candidates(nn.Module):
+    """Scored boxes of one image from the box head's output, with the published thresholds.
+
+    Args:
+        score_threshold: instance path, a class probability above it is a detection.
+        panoptic_threshold: panoptic path, the same.
+        limit: detections kept in an image.
+    """
+
+    def __init__(self, score_threshold: float, panoptic_threshold: float, limit: int) -> None:
+        super().__init__()
+        self.score_threshold = score_threshold
+        self.panoptic_threshold = panoptic_threshold
+        self.limit = limit
+
+    def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
+        """(P, 4), (P, 4 C) -> (P, C, 4): the box of each class, clipped to the image."""
+        boxes = box_ops.decode(proposals, deltas.float(), [10.0, 10.0, 5.0, 5.0])
+        return box_ops.clip(boxes.view(len(proposals), -1, 4), size[0], size[1])
+
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Candidates of the panoptic head: one suppression over all classes (quirk Q11).
+
+        Args:
+            boxes: (P, C, 4).
+            scores: (P, C) softmax.
+
+        Returns:
+            boxes (n, 4), scores (n,), classes (n,), by descending score. Where nothing is above the threshold: one
+            placeholder of class 0, score 1 and box (0, 0, 0, 0) (quirk Q5).
+        """
+        rows, classes = torch.where(scores[:, 1:] > self.panoptic_threshold)
+        classes = classes + 1
+        boxes, scores = boxes[rows, classes], scores[rows, classes]
+        keep = box_ops.nms(boxes, scores, 0.5)
+        boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
+        if len(keep) > self.limit:
+            keep = torch.where(scores >= scores[self.limit - 1])[0]
+            boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
+        if len(scores) == 0:
+            return boxes.new_zeros((1, 4)), scores.new_ones((1,)), classes.new_zeros((1,))
+        return boxes, scores, classes
+
+    def instances(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detections for instance segmentation: suppression within each class.
+
+        Args:
+            boxes: (P, C, 4).
+            scores: (P, C) softmax.
+
+        Returns:
+            boxes (n, 4), scores (n,), classes (n,), by class, then by descending score; empty where there are none.
+        """
+        rows: list[Tensor] = []
+        classes: list[Tensor] = []
+        for c in range(1, scores.size(1)):
+            found = torch.where(scores[:, c] > self.score_threshold)[0]
+            found = found[box_ops.nms(boxes[found, c], scores[found, c], 0.5)]
+            rows.append(found)
+            classes.append(torch.full_like(found, c))
+        row, kind = torch.cat(rows), torch.cat(classes)
+        boxes, scores = boxes[row, kind], scores[row, kind]
+        if len(scores) > self.limit:
+            lowest = scores.topk(self.limit)[0][self.limit - 1]
+            keep = torch.where(scores >= lowest)[0]  # equal scores may pass the limit together
+            boxes, scores, kind = boxes[keep], scores[keep], kind[keep]
+        return boxes, scores, kind

@@ -1,0 +1,132 @@
+"""The tuples that pass between the parts of the network, in the order of the data's way."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Images of one padded shape, ready for the backbone.
+
+    Attributes:
+        pixels: (N, 3, H, W) RGB minus its mean, resized, zero-padded to multiples of 32.
+        sizes: height and width of each image after resizing, before padding.
+        scales: the factor each image was resized by.
+        original_sizes: height and width of each image as given.
+    """
+
+    pixels: Tensor
+    sizes: list[tuple[int, int]]
+    scales: list[float]
+    original_sizes: list[tuple[int, int]]
+
+
+class Stages(NamedTuple):
+    """Backbone features C2..C5, each (N, C, H / stride, W / stride), strides 4, 8, 16, 32."""
+
+    c2: Tensor
+    c3: Tensor
+    c4: Tensor
+    c5: Tensor
+
+
+class Pyramid(NamedTuple):
+    """Pyramid features P2..P6 of one width, strides 4, 8, 16, 32, 64."""
+
+    p2: Tensor
+    p3: Tensor
+    p4: Tensor
+    p5: Tensor
+    p6: Tensor
+
+
+class RpnOutputs(NamedTuple):
+    """What the proposal head says of every anchor, level by level (P2..P6).
+
+    Attributes:
+        logits: per level (N, A, h, w), before the sigmoid.
+        deltas: per level (N, 4 A, h, w); channel 4 a + {0: dx, 1: dy, 2: dw, 3: dh}.
+    """
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+
+
+class Proposals(NamedTuple):
+    """Object proposals of one image, by descending score.
+
+    Attributes:
+        boxes: (P, 4) float32, xyxy in pixels of the resized image.
+        scores: (P,) float32, after the sigmoid.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
+class Detections(NamedTuple):
+    """Detected things of one image.
+
+    Attributes:
+        boxes: (D, 4) float32, xyxy in pixels of the resized image.
+        scores: (D,) float32, softmax of the class.
+        classes: (D,) int64, 1..T.
+        mask_logits: (D, 28, 28) float32, of the detected class.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    mask_logits: Tensor
+
+
+class PanopticLogits(NamedTuple):
+    """The panoptic head's decision at the padded size, before merging.
+
+    Attributes:
+        segments: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3.2).
+        semantic: (H, W) uint8: the semantic argmax over all S classes.
+        keep: (K,) int64: the candidate behind each instance, in channel order.
+    """
+
+    segments: Tensor
+    semantic: Tensor
+    keep: Tensor
+
+
+class Panoptic(NamedTuple):
+    """The panoptic segmentation of one image, at its original size.
+
+    Attributes:
+        segment_ids: (H, W) uint8; 0 is void, segments are 1..M without gaps, things first.
+        classes: (M,) int64, semantic index 0..S-1 of each segment.
+        scores: (M,) float32; a thing's detection score, a stuff segment's mean softmax.
+        areas: (M,) int64, pixels.
+        boxes: (M, 4) int64, x, y, width, height; exact.
+    """
+
+    segment_ids: Tensor
+    classes: Tensor
+    scores: Tensor
+    areas: Tensor
+    boxes: Tensor
+
+
+class Analysis(NamedTuple):
+    """Everything the network knows of one image, for evaluation.
+
+    Attributes:
+        panoptic: what `forward` returns.
+        semantic: (H, W) uint8, semantic argmax at the original size.
+        boxes: (D, 4) float32, xyxy in pixels of the original image.
+        scores: (D,) float32.
+        classes: (D,) int64, 1..T.
+        mask_logits: (D, 28, 28) float32, of the detected class.
+    """
+
+    panoptic: Panoptic
+    semantic: Tensor
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    mask_logits: Tensor

@@ -1,0 +1,83 @@
+"""The deformable convolution of Dai et al. 2017, by device. Importing this module registers torchvision's operators."""
+
+import torch
+import torchvision
+from torch import Tensor
+
+
+def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """3 x 3 deformable convolution without modulation; stride 1, padding 1, one deformable group.
+
+    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0; neighbours outside the image count as 0.
+
+    Args:
+        features: (N, C, H, W).
+        offsets: (N, 18, H, W) pixels; of tap t = 3 ky + kx, channel 2 t is dy and 2 t + 1 is dx.
+        weight: (O, C, 3, 3).
+        bias: (O,) or None.
+
+    Returns:
+        (N, O, H, W).
+    """
+    if features.is_cuda:
+        # torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
+        bias32 = bias.float() if bias is not None else None
+        out = torchvision.ops.deform_conv2d(features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1))
+        return out.to(features.dtype)
+    return _deform_conv2d_gather(features, offsets, weight, bias)
+
+
+def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The CPU form: gather the four neighbours of each sample as a weighted embedding bag, then one matrix product.
+
+    torchvision's CPU kernel runs on one thread, and its backward slower still. Rows are taken in chunks, so that the
+    columns (9 C numbers a pixel) never exist whole.
+    """
+    count, channels, height, width = features.shape
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels)  # (N, C, H, W) -> (N H W, C)
+    matrix = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1)  # (O, C, 3, 3) -> (9 C, O)
+    moves = offsets.float().permute(0, 2, 3, 1).reshape(count * height, width, 9, 2)
+    chunk = 2_000_000  # elements: enough to feed the matrix product, few enough to stay in cache
+    rows = max(chunk // (9 * channels * width), 1)
+    if torch.is_grad_enabled():  # autograd keeps the columns anyway
+        rows = count * height
+    outputs: list[Tensor] = []
+    for start in range(0, count * height, rows):
+        indices, weights = _bilinear_samples(moves[start : start + rows], start, height, width)
+        bags = torch.arange(0, indices.numel(), 4, device=indices.device)
+        columns = torch.embedding_bag(table, indices, bags, False, 0, False, weights.to(table.dtype))[0]
+        columns = columns.view(-1, 9 * channels)
+        outputs.append(columns @ matrix if bias is None else torch.addmm(bias, columns, matrix))
+    return torch.cat(outputs).view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows of the pixel table that each sample mixes, and their weights.
+
+    Args:
+        moves: (R, W, 9, 2) dy, dx of R image rows, counted through the batch from `start`.
+        start: index of the first row.
+        height: rows of one image.
+        width: columns of one image.
+
+    Returns:
+        (4 * 9 * R * W,) int64 indices into the (N * H * W)-row table and as many float32 weights.
+    """
+    row = torch.arange(start, start + moves.size(0), device=moves.device)
+    taps = torch.arange(9, device=moves.device)
+    base_y = (row % height)[:, None, None] + torch.div(taps, 3, rounding_mode="floor") - 1  # (R, 1, 9)
+    base_x = torch.arange(width, device=moves.device)[:, None] + taps % 3 - 1  # (W, 9)
+    y = (moves[..., 0] + base_y).clamp(-1, height)  # beyond this every neighbour is outside
+    x = (moves[..., 1] + base_x).clamp(-1, width)
+    top, left = y.detach().floor(), x.detach().floor()
+    dy, dx = y - top, x - left
+    y0, x0 = top.long(), left.long()
+    y1, x1 = y0 + 1, x0 + 1
+    above, below = (1 - dy) * (y0 >= 0) * (y0 < height), dy * (y1 < height)
+    before, after = (1 - dx) * (x0 >= 0) * (x0 < width), dx * (x1 < width)
+    first = torch.div(row, height, rounding_mode="floor")[:, None, None] * height
+    upper, lower = (first + y0.clamp(0, height - 1)) * width, (first + y1.clamp(max=height - 1)) * width
+    x0, x1 = x0.clamp(0, width - 1), x1.clamp(max=width - 1)
+    indices = torch.stack([upper + x0, upper + x1, lower + x0, lower + x1], dim=-1)
+    weights = torch.stack([above * before, above * after, below * before, below * after], dim=-1)
+    return indices.view(-1), weights.view(-1)
