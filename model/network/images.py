@@ -111,7 +111,9 @@ class ImageTransform(nn.Module):
         for i, image in enumerate(images):
             original = (image.size(1), image.size(2))
             if self.padded_size(original[0], original[1]) != (height, width):
-                raise ValueError(f"image {i} is {original[0]} x {original[1]}: its padded size differs from the batch's")
+                raise ValueError(
+                    f"image {i} is {original[0]} x {original[1]}: its padded size differs from the batch's"
+                )
             scale = self.scale(original[0], original[1])
             size = (scaled_side(original[0], scale), scaled_side(original[1], scale))
             pixels[i, :, : size[0], : size[1]] = resize_bilinear(self.normalise(image), scale, size[0], size[1])

@@ -87,11 +87,13 @@ class PanopticHead(nn.Module):
         keep: list[int] = []
         masks: list[Tensor] = []
         for i in range(len(boxes)):
+            kind = int(classes[i].item())
+            if kind == 0:  # the placeholder has no mask (quirk Q5)
+                continue
             y1, x1, rows, columns = mask_window(boxes[i])
             resized = F.interpolate(mask_logits[i][None, None], [rows, columns], mode="bilinear", align_corners=False)
             logits = resized[0, 0, : max(height - y1, 0), : max(width - x1, 0)]
             mask = logits > 0
-            kind = int(classes[i].item())
             if kind not in canvases:
                 canvases[kind] = torch.zeros((height, width), dtype=torch.bool, device=mask_logits.device)
             canvas = canvases[kind][y1 : y1 + rows, x1 : x1 + columns]
@@ -104,9 +106,7 @@ class PanopticHead(nn.Module):
             return [0], [mask_logits.new_zeros((0, 0))]
         return keep, masks
 
-    def decide(
-        self, logits: Tensor, top: int, windows: list[list[int]], masks: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def decide(self, logits: Tensor, top: int, windows: list[list[int]], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Panoptic and semantic maps of one band.
 
         An instance's logit is 0 outside its box and takes part there (quirk Q4): among several such zeros the first wins,

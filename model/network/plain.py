@@ -27,6 +27,8 @@ def remove_masks(
     keep: list[int] = []
     planes: list[Tensor] = []
     for i in range(len(boxes)):
+        if classes[i] == 0:  # the placeholder has no mask (quirk Q5)
+            continue
         y1, x1, rows, columns = mask_window(boxes[i])
         resized = F.interpolate(mask_logits[i][None, None], (rows, columns), mode="bilinear", align_corners=False)[0, 0]
         plane = torch.zeros(height, width)

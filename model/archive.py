@@ -1,0 +1,162 @@
+"""The archive: a TorchScript file with its labels, thresholds and provenance inside.
+
+With `export.py` the only file that names torch.jit.
+"""
+
+import hashlib
+import json
+import warnings
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import categories
+from model import ops as ops  # registers the operators an archive may call
+from model.categories import Category
+
+FORMAT_VERSION = 1
+_METADATA = "metadata.json"
+
+
+class ArchiveError(Exception):
+    """An archive cannot be used; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an archive says of itself.
+
+    Attributes:
+        name: of the model, as clients see it.
+        configuration: the builder that made the network.
+        categories: in semantic order, stuff first.
+        thresholds: of scores and areas, by name.
+        test_scale: `short_side` and `long_side`, pixels.
+        dataset: what it was trained on.
+        scores: measured, by name; empty where nothing was.
+        licence: of the weights.
+        source_sha256: of the checkpoint the archive was made from.
+        software: versions, by name.
+        format_version: of this layout and of the operators inside.
+    """
+
+    name: str
+    configuration: str
+    categories: tuple[Category, ...]
+    thresholds: dict[str, float]
+    test_scale: dict[str, int]
+    dataset: str = "unknown"
+    scores: dict[str, float] = field(default_factory=dict)
+    licence: str = "unknown"
+    source_sha256: str = ""
+    software: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As `metadata.json` holds it."""
+        return {**asdict(self), "categories": [category.to_json() for category in self.categories]}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Metadata":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: a field is missing, unknown or wrong.
+        """
+        try:
+            return cls(**{**fields, "categories": categories.parse(fields["categories"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"metadata does not fit format {FORMAT_VERSION}: {error}") from error
+
+
+def save(script: torch.jit.ScriptModule, metadata: Metadata, path: Path) -> None:
+    """Write an archive; a file that is there already is replaced in one step."""
+    part = path.with_name(path.name + ".part")
+    with _quiet():
+        torch.jit.save(script, str(part), _extra_files={_METADATA: json.dumps(metadata.to_json(), indent=1)})
+    part.replace(path)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata alone, without loading the network.
+
+    Raises:
+        ArchiveError: there is no usable archive at the path.
+    """
+    if path.is_dir():
+        raise ArchiveError(f"{path} is a folder; expected an archive. Name the .pt file itself.")
+    if not path.exists():
+        raise ArchiveError(f"{path} does not exist. Export an archive with `python -m model.export`, or name another.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(f"/extra/{_METADATA}")]
+            if not names:
+                raise ArchiveError(f"{path} holds no metadata. Write it with `python -m model.export`.")
+            fields = json.loads(archive.read(names[0]))
+        version = fields.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ArchiveError(
+                f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export the checkpoint again."
+            )
+        return Metadata.from_json(fields)
+    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, AttributeError) as error:
+        raise ArchiveError(f"{path} is not an archive ({error}). Write one with `python -m model.export`.") from error
+
+
+def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metadata]:
+    """The network on a device, its weights in float32, and its metadata.
+
+    The archive runs code: load only what you trust.
+
+    Raises:
+        ArchiveError: there is no usable archive at the path, or the device cannot hold it.
+    """
+    metadata = read_metadata(path)
+    try:
+        with _quiet():
+            script = torch.jit.load(str(path), map_location=device)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ArchiveError(f"{path} does not load on {device}: {reason}") from error
+    cast_weights(script, torch.float32)
+    return script.eval(), metadata
+
+
+def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Change the type of the parameters in place; buffers (means, anchors, frozen norms) stay float32."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path) -> str:
+    """The archive's sha256, checked against the `manifest.json` beside it where that lists the file.
+
+    Raises:
+        ArchiveError: the file is not the one that the manifest lists.
+    """
+    digest = sha256(path)
+    manifest = path.with_name("manifest.json")
+    if manifest.is_file():
+        listed = json.loads(manifest.read_text(encoding="utf-8")).get(path.name, {}).get("sha256", digest)
+        if listed != digest:
+            raise ArchiveError(
+                f"{path} has sha256 {digest[:12]}..., its manifest lists {listed[:12]}.... Fetch the file again."
+            )
+    return digest
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads as a verb
+    """TorchScript announces its deprecation at each call; this project knows."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)

@@ -1,0 +1,118 @@
+"""Checkpoints: weights as safetensors, and what is needed to build the network they fit."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model import categories
+from model.categories import Category
+from model.network.upsnet import CONFIGURATIONS, UPSNet
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be used; the message says what was expected."""
+
+
+@dataclass
+class Checkpoint:
+    """Weights and the network they belong to.
+
+    Attributes:
+        configuration: the builder's name.
+        categories: in semantic order, stuff first.
+        weights: name -> tensor.
+        thresholds: numbers that replace the builder's: score, panoptic_score, stuff_area.
+        test_scale: `short_side` and `long_side` that replace the builder's.
+        dataset: what it was trained on.
+        licence: of the weights.
+        scores: measured, by name.
+    """
+
+    configuration: str
+    categories: tuple[Category, ...]
+    weights: dict[str, Tensor]
+    thresholds: dict[str, float] = field(default_factory=dict)
+    test_scale: dict[str, int] = field(default_factory=dict)
+    dataset: str = "unknown"
+    licence: str = "unknown"
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the file in one step; a killed run leaves the old one or the new one."""
+        fields = {
+            "configuration": self.configuration,
+            "categories": [category.to_json() for category in self.categories],
+            "thresholds": self.thresholds,
+            "test_scale": self.test_scale,
+            "dataset": self.dataset,
+            "licence": self.licence,
+            "scores": self.scores,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.weights.items()}
+        save_file(weights, part, {name: json.dumps(value) for name, value in fields.items()})
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read a file that `save` wrote.
+
+        Raises:
+            CheckpointError: it is not one.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                fields = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+            fields["categories"] = categories.parse(fields["categories"])
+            return cls(weights=weights, **fields)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{path} is not a checkpoint of this project: {reason}") from error
+
+    def build(self) -> UPSNet:
+        """The network with these weights, thresholds and test scale, in eval mode.
+
+        Raises:
+            CheckpointError: the configuration is unknown or the weights do not fit it.
+        """
+        network = build_network(self.configuration, self.categories, **self.test_scale)
+        set_thresholds(network, self.thresholds)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"The weights do not fit {self.configuration}: {error}") from error
+        return network
+
+
+def build_network(configuration: str, labels: tuple[Category, ...], **test_scale: int) -> UPSNet:
+    """A fresh network of a configuration for any categories, in eval mode.
+
+    Raises:
+        CheckpointError: no such configuration.
+    """
+    if configuration not in CONFIGURATIONS:
+        raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
+    things = sum(category.isthing for category in labels)
+    return CONFIGURATIONS[configuration](stuff=len(labels) - things, things=things, **test_scale).eval()
+
+
+def thresholds_of(network: UPSNet) -> dict[str, float]:
+    """The numbers that decide what becomes a segment, by name."""
+    return {
+        "score": network.candidates.score_threshold,
+        "panoptic_score": network.candidates.panoptic_threshold,
+        "stuff_area": network.segments.stuff_area_limit,
+    }
+
+
+def set_thresholds(network: UPSNet, thresholds: dict[str, float]) -> None:
+    """Replace some of them."""
+    network.candidates.score_threshold = thresholds.get("score", network.candidates.score_threshold)
+    network.candidates.panoptic_threshold = thresholds.get("panoptic_score", network.candidates.panoptic_threshold)
+    network.segments.stuff_area_limit = int(thresholds.get("stuff_area", network.segments.stuff_area_limit))

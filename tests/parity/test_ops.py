@@ -1,0 +1,121 @@
+"""Stage-level parity with `public_ops.npz`: no network, indices exact."""
+
+import pytest
+import torch
+from tests.parity.conftest import Arrays
+from torch import Tensor
+
+from model.network import boxes as box_ops
+from model.network import images, plain
+from model.network.anchors import cell_anchors
+from model.network.instance_head import Candidates, pool, pyramid_levels
+from model.network.panoptic_head import PanopticHead, semantic_window
+from model.network.structures import Pyramid
+from model.ops import deform_conv2d
+
+W10 = [10.0, 10.0, 5.0, 5.0]
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [4, 8, 16, 32, 64])
+def test_cell_anchors(ops: Arrays, stride: int) -> None:
+    close(cell_anchors(stride, 8, [0.5, 1, 2]), ops[f"anchors_stride{stride}"].float(), 0)
+
+
+def test_box_coding_and_overlap(ops: Arrays) -> None:
+    boxes, deltas = ops["dec_boxes"], ops["dec_deltas"]
+    close(box_ops.decode(boxes, deltas, [1.0] * 4), ops["dec_w1"], 1e-3)
+    close(box_ops.decode(boxes, deltas, W10), ops["dec_w10"], 1e-3)
+    clipped = box_ops.clip(box_ops.decode(boxes, deltas, W10).view(60, -1, 4), 240, 320).flatten(1)
+    close(clipped, ops["dec_w10_clip_h240_w320"], 1e-3)
+    close(box_ops.encode(boxes, boxes.flip(0), W10), ops["enc_w10"])
+    close(box_ops.iou(boxes[:20], boxes[20:40]), ops["iou"])
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_nms_keeps_a_pair_at_exactly_the_threshold(ops: Arrays, threshold: float) -> None:
+    dets = ops["nms_dets"]
+    assert torch.equal(box_ops.nms(dets[:, :4], dets[:, 4], threshold), ops[f"nms_keep_{threshold}"])
+
+
+def test_roi_align_over_levels(ops: Arrays) -> None:
+    features = [ops[f"ra_feat{k}"] for k in range(4)]
+    pyramid = Pyramid(*features, features[3])
+    rois = ops["ra_rois"]
+    assert torch.equal(pyramid_levels(rois[:, 1:], 224.0), ops["ra_level"])
+    images = [rois[rois[:, 0] == i, 1:] for i in range(len(features[0]))]
+    order = torch.cat([torch.where(rois[:, 0] == i)[0] for i in range(len(features[0]))])
+    close(pool(pyramid, images, 7, 224.0), ops["ra_out7"][order])
+    first = order[:12] if torch.equal(order, torch.arange(len(rois))) else None
+    assert first is not None
+    close(pool(pyramid, [boxes[:12] for boxes in images], 14, 224.0), ops["ra_out14"])
+
+
+def test_deformable_convolution(ops: Arrays) -> None:
+    with torch.no_grad():
+        close(deform_conv2d(ops["dcn_x"], ops["dcn_offset"], ops["dcn_w"], ops["dcn_b"]), ops["dcn_out"])
+
+
+def test_detections_of_both_paths(ops: Arrays) -> None:
+    candidates = Candidates(0.05, 0.6, 100)
+    height, width = ops["mr_im_info"][0, :2].int().tolist()
+    scores = ops["mr_cls_score"].softmax(1)
+    close(scores, ops["mr_cls_prob"])
+    decoded = candidates.decode(ops["mr_rois"][:, 1:], ops["mr_bbox_pred"], (height, width))
+    for path, found in (
+        ("inst", candidates.instances(decoded, ops["mr_cls_prob"])),
+        ("pan", candidates.panoptic(decoded, ops["mr_cls_prob"])),
+    ):
+        boxes, found_scores, classes = found
+        assert torch.equal(classes, ops[f"mr_{path}_classes"])
+        close(found_scores, ops[f"mr_{path}_scores"])
+        close(boxes, ops[f"mr_{path}_boxes"][:, 1:], 1e-3)
+
+
+def test_nothing_confident_gives_the_placeholder(ops: Arrays) -> None:
+    boxes, scores, classes = Candidates(0.05, 0.6, 100).panoptic(torch.rand(5, 9, 4), torch.full((5, 9), 0.1))
+    assert torch.equal(boxes, ops["mr_empty_boxes"][:, 1:])
+    assert torch.equal(scores, ops["mr_empty_scores"])
+    assert torch.equal(classes, ops["mr_empty_classes"])
+
+
+@pytest.mark.parametrize("case", ["main", "nodet", "allremoved"])
+def test_panoptic_head_plain_and_fast(ops: Arrays, case: str) -> None:
+    logits = ops[f"ph_{case}_fcn_output"][0]
+    order = ops[f"ph_{case}_probs"].argsort(descending=True)
+    if case == "allremoved":  # stored unsorted, and quirk Q6 keeps the first as stored
+        order = torch.arange(len(order))
+    boxes = ops[f"ph_{case}_boxes"][order, 1:]
+    masks, classes = ops[f"ph_{case}_mask_logits"][order], ops[f"ph_{case}_classes"][order]
+
+    all_logits, keep = plain.panoptic_logits(logits, 11, boxes, masks, classes)
+    close(all_logits, ops[f"ph_{case}_logits"][0])
+    assert torch.equal(order[keep], ops[f"ph_{case}_keep"])
+    assert torch.equal(plain.panoptic_map(all_logits), ops[f"ph_{case}_argmax"])
+
+    head = PanopticHead(11)
+    kept, windows = head.remove_masks(boxes, masks, classes, *logits.shape[1:])
+    spans = [[*semantic_window(boxes[i]), int(classes[i])] for i in kept]
+    spans = [[y1, x1, min(y2, logits.size(1)), min(x2, logits.size(2)), c] for y1, x1, y2, x2, c in spans]
+    assert kept == keep
+    assert torch.equal(head.decide(logits, 0, spans, windows)[0], ops[f"ph_{case}_argmax"])
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_unify(ops: Arrays, case: int) -> None:
+    arrays = {name: ops[f"uni{case}_{name}"] for name in ("seg", "pan", "cls", "limit", "out")}
+    merged = plain.unify(arrays["seg"], arrays["pan"], arrays["cls"], 11, int(arrays["limit"]))
+    assert torch.equal(merged, arrays["out"])
+
+
+def test_sizes(ops: Arrays) -> None:
+    for row in ops["size_table"].tolist():
+        height, width, short, long = map(int, row[:4])
+        scale = images.test_scale(height, width, short, long)
+        assert scale == pytest.approx(row[4], rel=1e-6)
+        sides = images.scaled_side(height, scale), images.scaled_side(width, scale)
+        assert sides == (row[5], row[6])
+        assert (images.padded_side(sides[0]), images.padded_side(sides[1])) == (row[7], row[8])
