@@ -3,10 +3,12 @@
 With `export.py` the only file that names torch.jit.
 """
 
+import contextlib
 import hashlib
 import json
 import warnings
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,7 @@ class Metadata:
 def save(script: torch.jit.ScriptModule, metadata: Metadata, path: Path) -> None:
     """Write an archive; a file that is there already is replaced in one step."""
     part = path.with_name(path.name + ".part")
-    with _quiet():
+    with quiet():
         torch.jit.save(script, str(part), _extra_files={_METADATA: json.dumps(metadata.to_json(), indent=1)})
     part.replace(path)
 
@@ -116,7 +118,7 @@ def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metad
     """
     metadata = read_metadata(path)
     try:
-        with _quiet():
+        with quiet():
             script = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -154,9 +156,9 @@ def verify(path: Path) -> str:
     return digest
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 -- reads as a verb
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """TorchScript announces its deprecation at each call; this project knows."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit")
+        yield

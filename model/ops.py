@@ -1,6 +1,7 @@
 """The deformable convolution of Dai et al. 2017, by device. Importing this module registers torchvision's operators."""
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
     """
     count, channels, height, width = features.shape
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)  # (N, C, H, W) -> (N H W, C)
-    matrix = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1)  # (O, C, 3, 3) -> (9 C, O)
+    matrix = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # (O, C, 3, 3) -> (O, 9 C)
     moves = offsets.float().permute(0, 2, 3, 1).reshape(count * height, width, 9, 2)
     chunk = 2_000_000  # elements: enough to feed the matrix product, few enough to stay in cache
     rows = max(chunk // (9 * channels * width), 1)
@@ -46,8 +47,7 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
         indices, weights = _bilinear_samples(moves[start : start + rows], start, height, width)
         bags = torch.arange(0, indices.numel(), 4, device=indices.device)
         columns = torch.embedding_bag(table, indices, bags, False, 0, False, weights.to(table.dtype))[0]
-        columns = columns.view(-1, 9 * channels)
-        outputs.append(columns @ matrix if bias is None else torch.addmm(bias, columns, matrix))
+        outputs.append(F.linear(columns.view(-1, 9 * channels), matrix, bias))
     return torch.cat(outputs).view(count, height, width, -1).permute(0, 3, 1, 2)
 
 

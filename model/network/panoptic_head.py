@@ -99,7 +99,7 @@ class PanopticHead(nn.Module):
             canvas = canvases[kind][y1 : y1 + rows, x1 : x1 + columns]
             area, taken = int(mask.sum().item()), int((mask & canvas).sum().item())
             if area > 0 and taken / area <= self.overlap:
-                canvas |= mask
+                canvas.logical_or_(mask)  # TorchScript would make `|=` a new tensor
                 keep.append(i)
                 masks.append(logits)
         if len(keep) == 0:

@@ -1,0 +1,131 @@
+"""The archive behind numpy: images in, panoptic segmentations out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import archive
+from model.categories import Category
+from model.panoptic import Panoptic, Segment
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything the network finds in one image, for evaluation.
+
+    Attributes:
+        panoptic: what `predict` returns.
+        semantic: (H, W) uint8, semantic index of the best class of each pixel.
+        boxes: (D, 4) float32, xyxy in pixels of the image.
+        scores: (D,) float32.
+        category_ids: (D,) int64, the dataset's own ids.
+        mask_logits: (D, 28, 28) float32, over the box.
+    """
+
+    panoptic: Panoptic
+    semantic: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    category_ids: NDArray[np.int64]
+    mask_logits: NDArray[np.float32]
+
+
+def choose_device(device: str) -> str:
+    """`auto` becomes `cuda` where there is one, else `cpu`."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+class Predictor:
+    """A loaded archive on one device.
+
+    Args:
+        path: of the archive.
+        device: auto, cpu, cuda, cuda:N.
+        precision: auto (float16 on CUDA, else float32), float32, float16.
+
+    Raises:
+        archive.ArchiveError: the archive cannot be used, or not with this device and precision.
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto") -> None:
+        path = Path(path)
+        self.device = choose_device(device)
+        on_cpu = self.device == "cpu"
+        self.precision = ("float32" if on_cpu else "float16") if precision == "auto" else precision
+        if on_cpu and self.precision == "float16":
+            raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 on a CPU.")
+        self._network, self.metadata = archive.load(path, self.device)
+        if self.precision == "float16":
+            archive.cast_weights(self._network, torch.float16)
+        self.model_name = f"{self.metadata.name}@{archive.verify(path)[:8]}"
+        self._thing_ids = np.array([c.id for c in self.metadata.categories if c.isthing], np.int64)
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width the network works at: images that agree in it can share a batch."""
+        rows, columns = self._network.padded_size(height, width)
+        return rows, columns
+
+    def predict(self, images: Sequence[Image]) -> list[Panoptic]:
+        """Segment images of one padded size.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+
+        Returns:
+            One answer an image, in order; none for no images.
+        """
+        if not images:
+            return []
+        with torch.inference_mode():
+            return [self._panoptic(found) for found in self._network(self._upload(images))]
+
+    def analyze(self, images: Sequence[Image]) -> list[Analysis]:
+        """Like `predict`, with the semantic map and the instances of the detection path."""
+        if not images:
+            return []
+        with torch.inference_mode():
+            return [self._analysis(found) for found in self._network.analyze(self._upload(images))]
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Run each height and width three times: TorchScript profiles the first two and optimises."""
+        for height, width in sizes:
+            for _ in range(3):
+                self.predict([np.zeros((height, width, 3), np.uint8)])
+
+    def _upload(self, images: Sequence[Image]) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1) for image in images]
+
+    def _panoptic(self, found: Any) -> Panoptic:
+        return to_panoptic(found, self.metadata.categories)
+
+    def _analysis(self, found: Any) -> Analysis:
+        return Analysis(
+            self._panoptic(found.panoptic),
+            found.semantic.cpu().numpy(),
+            found.boxes.cpu().numpy(),
+            found.scores.cpu().numpy(),
+            self._thing_ids[found.classes.cpu().numpy() - 1],
+            found.mask_logits.cpu().numpy(),
+        )
+
+
+def to_panoptic(found: Any, labels: Sequence[Category]) -> Panoptic:
+    """The network's `Panoptic` tuple with the dataset's ids and names."""
+    columns = (found.classes, found.scores, found.areas, found.boxes)
+    segments = []
+    for i, (kind, score, area, box) in enumerate(zip(*(c.cpu().tolist() for c in columns), strict=True), start=1):
+        label = labels[kind]
+        x, y, width, height = box
+        bbox = (x, y, width, height)
+        segments.append(Segment(i, label.id, label.name, label.isthing, round(score, 4), area, bbox))
+    return Panoptic(found.segment_ids.cpu().numpy(), tuple(segments))
