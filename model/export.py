@@ -47,7 +47,9 @@ def check_equal(network: UPSNet, scripted: torch.jit.ScriptModule) -> None:
             raise CheckpointError(f"Eager and scripted network differ in {name}; nothing was written. This is a bug.")
 
 
-def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) -> tuple[torch.jit.ScriptModule, archive.Metadata]:
+def export(
+    checkpoint: Checkpoint, source_sha256: str, name: str, half: bool
+) -> tuple[torch.jit.ScriptModule, archive.Metadata]:
     """Script a checkpoint's network and describe it.
 
     Args:

@@ -35,7 +35,7 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
     columns (9 C numbers a pixel) never exist whole.
     """
     count, channels, height, width = features.shape
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels)  # (N, C, H, W) -> (N H W, C)
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels).float()  # (N, C, H, W) -> (N H W, C)
     matrix = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # (O, C, 3, 3) -> (O, 9 C)
     moves = offsets.float().permute(0, 2, 3, 1).reshape(count * height, width, 9, 2)
     chunk = 2_000_000  # elements: enough to feed the matrix product, few enough to stay in cache
@@ -46,7 +46,7 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
     for start in range(0, count * height, rows):
         indices, weights = _bilinear_samples(moves[start : start + rows], start, height, width)
         bags = torch.arange(0, indices.numel(), 4, device=indices.device)
-        columns = torch.embedding_bag(table, indices, bags, False, 0, False, weights.to(table.dtype))[0]
+        columns = torch.embedding_bag(table, indices, bags, False, 0, False, weights)[0].to(features.dtype)
         outputs.append(F.linear(columns.view(-1, 9 * channels), matrix, bias))
     return torch.cat(outputs).view(count, height, width, -1).permute(0, 3, 1, 2)
 

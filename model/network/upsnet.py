@@ -204,7 +204,7 @@ def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_sid
     Anchors are half the published size and regions are pooled from finer levels: two thirds of CamVid's things are
     smaller than 32 x 32 pixels. A stuff limit of 256 pixels lets poles and signs be found.
     """
-    width = 128
+    width = 96
     norm = partial(nn.GroupNorm, 16)
     anchors = Anchors(STRIDES, 4, RATIOS)
     return UPSNet(
@@ -213,9 +213,9 @@ def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_sid
         pyramid=FeaturePyramid([128, 256, 512, 1024], width, True, norm),
         rpn=RegionProposalNetwork(width, anchors, len(RATIOS), pre_nms=500, post_nms=300, norm=norm),
         box_head=BoxHead(width * 7 * 7, 256, things + 1, norm),
-        mask_head=MaskHead(width, 128, 2, things + 1, norm),
+        mask_head=MaskHead(width, 96, 2, things + 1, norm),
         candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.5, limit=100),
-        semantic_head=SemanticHead([width, 128, 64], stuff + things, norm, offset_limit=8.0),
+        semantic_head=SemanticHead([width, width, 64], stuff + things, norm, offset_limit=8.0),
         panoptic_head=PanopticHead(stuff),
         segments=Segments(stuff, stuff_area_limit=256),
         canonical_side=112.0,

@@ -1,0 +1,133 @@
+"""COCO-panoptic folders: a JSON of segments, a folder of photos, a folder of id PNGs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model import categories
+from model.categories import Category
+
+
+class AnnotationError(Exception):
+    """An annotation is wrong; the message names file, id and reason."""
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """One annotated segment.
+
+    Attributes:
+        id: its value in the PNG.
+        category_id: the dataset's own id.
+        iscrowd: a group that instances are not told apart in.
+    """
+
+    id: int
+    category_id: int
+    iscrowd: bool
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One annotated photo.
+
+    Attributes:
+        id: the dataset's own id.
+        photo: path of the photo.
+        mask: path of the PNG of segment ids.
+        segments: of the photo.
+    """
+
+    id: int
+    photo: Path
+    mask: Path
+    segments: tuple[SegmentRecord, ...]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """A COCO-panoptic data set.
+
+    Attributes:
+        categories: in semantic order, stuff first.
+        images: in the file's order.
+    """
+
+    categories: tuple[Category, ...]
+    images: tuple[ImageRecord, ...]
+
+    def select(self, ids: set[int]) -> "Annotations":
+        """Only the images with these ids."""
+        return Annotations(self.categories, tuple(image for image in self.images if image.id in ids))
+
+
+def load_annotations(path: Path, photos: Path, masks: Path) -> Annotations:
+    """Read and check a COCO-panoptic JSON.
+
+    Raises:
+        AnnotationError: it is not one, a file is missing, or a segment has an unknown category or appears twice.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        labels = categories.parse(content["categories"])
+        files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+        records = [_image(entry, files, photos, masks) for entry in content["annotations"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise AnnotationError(f"{path} is not a COCO-panoptic file: {reason}") from error
+    known = {label.id for label in labels}
+    for record in records:
+        for file in (record.photo, record.mask):
+            if not file.is_file():
+                raise AnnotationError(f"{path}: image {record.id}: {file} does not exist.")
+        ids = [segment.id for segment in record.segments]
+        for segment in record.segments:
+            if segment.category_id not in known:
+                raise AnnotationError(
+                    f"{path}: image {record.id}: segment {segment.id} has unknown category {segment.category_id}."
+                )
+            if ids.count(segment.id) > 1:
+                raise AnnotationError(f"{path}: image {record.id}: segment {segment.id} appears twice.")
+    return Annotations(labels, tuple(records))
+
+
+def _image(entry: dict[str, Any], files: dict[int, str], photos: Path, masks: Path) -> ImageRecord:
+    segments = tuple(
+        SegmentRecord(int(segment["id"]), int(segment["category_id"]), bool(segment.get("iscrowd", 0)))
+        for segment in entry["segments_info"]
+    )
+    photo = photos / files[entry["image_id"]]
+    return ImageRecord(entry["image_id"], photo, masks / entry["file_name"], segments)
+
+
+def rgb_to_ids(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """(H, W, 3) -> (H, W): R + 256 G + 65536 B."""
+    wide = rgb.astype(np.int32)
+    return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+
+
+def read_ids(record: ImageRecord) -> NDArray[np.int32]:
+    """(H, W) segment ids of a photo, 0 = void, checked against its segments both ways.
+
+    Raises:
+        AnnotationError: the PNG cannot be read, holds an id that the JSON does not, or lacks one that it does.
+    """
+    try:
+        with Image.open(record.mask) as image:
+            if image.mode != "RGB":
+                raise AnnotationError(f"{record.mask}: mode {image.mode}; ids are 8-bit RGB, R + 256 G + 65536 B.")
+            ids = rgb_to_ids(np.asarray(image))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AnnotationError(f"{record.mask} cannot be read: {error}") from error
+    present = set(np.unique(ids).tolist()) - {0}
+    listed = {segment.id for segment in record.segments}
+    if present - listed:
+        raise AnnotationError(f"{record.mask}: id {min(present - listed)} is in the PNG and not in the JSON.")
+    if listed - present:
+        raise AnnotationError(f"{record.mask}: id {min(listed - present)} is in the JSON and not in the PNG.")
+    return ids

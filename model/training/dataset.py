@@ -1,0 +1,221 @@
+"""Photos with the targets that training needs, from a COCO-panoptic folder."""
+
+import random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side, test_scale
+from model.network.segments import source_indices
+from model.panoptic_folder import AnnotationError, Annotations, ImageRecord, read_ids
+from model.training.recipe import Recipe
+
+
+class Sample(NamedTuple):
+    """One photo as the network sees it in training.
+
+    Attributes:
+        name: of the file, for messages.
+        pixels: (3, H, W) float32, normalised, padded to multiples of 32.
+        size: height and width before padding.
+        scale: factor from the original to the resized photo.
+        semantic: (H, W) int64 semantic index, 255 = void or padding.
+        boxes: (G, 4) float32 xyxy in original pixels, of non-crowd things.
+        classes: (G,) int64, 1..T.
+        masks: (G, H, W) bool, resized.
+        crowd_boxes: (K, 4) float32, of crowds.
+        crowd_classes: (K,) int64.
+    """
+
+    name: str
+    pixels: Tensor
+    size: tuple[int, int]
+    scale: float
+    semantic: Tensor
+    boxes: Tensor
+    classes: Tensor
+    masks: Tensor
+    crowd_boxes: Tensor
+    crowd_classes: Tensor
+
+
+class Photo(NamedTuple):
+    """A photo and its labels before scaling.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        semantic: (H, W) uint8 semantic index, 255 = void.
+        instances: (H, W) uint8; 0, or the number of a thing's segment: crowds follow the instances.
+        classes: class 1..T of each numbered segment.
+        crowds: how many of the last of them are crowds.
+    """
+
+    rgb: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    classes: list[int]
+    crowds: int
+
+
+def read_photo(record: ImageRecord, annotations: Annotations) -> Photo:
+    """Decode a photo and its PNG.
+
+    Raises:
+        AnnotationError: they cannot be read or differ in size.
+    """
+    ids = read_ids(record)
+    try:
+        with Image.open(record.photo) as image:
+            rgb = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AnnotationError(f"{record.photo} cannot be read: {error}") from error
+    if rgb.shape[:2] != ids.shape:
+        raise AnnotationError(f"{record.photo} is {rgb.shape[:2]}, its PNG {record.mask} is {ids.shape}.")
+    index = {label.id: i for i, label in enumerate(annotations.categories)}
+    stuff = sum(not label.isthing for label in annotations.categories)
+    semantic = np.full(ids.shape, 255, np.uint8)
+    instances = np.zeros(ids.shape, np.uint8)
+    classes = []
+    things = [s for s in record.segments if index[s.category_id] >= stuff]
+    things.sort(key=lambda segment: segment.iscrowd)
+    for segment in record.segments:
+        semantic[ids == segment.id] = index[segment.category_id]
+    for number, segment in enumerate(things[:255], start=1):
+        instances[ids == segment.id] = number
+        classes.append(index[segment.category_id] - stuff + 1)
+    return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
+
+
+class PanopticDataset(torch.utils.data.Dataset[Sample]):
+    """Samples of a recipe; the same index and epoch give the same sample.
+
+    Args:
+        annotations: the data set.
+        recipe: scales, crops and jitter.
+        transform: of the network that is trained.
+    """
+
+    def __init__(self, annotations: Annotations, recipe: Recipe, transform: ImageTransform) -> None:
+        self.annotations = annotations
+        self.recipe = recipe
+        self.transform = transform
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.annotations.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = random.Random(self.epoch * 1_000_003 + index)
+        record = self.annotations.images[index]
+        photo = read_photo(record, self.annotations)
+        if rng.random() < 0.5:
+            photo = flip(photo)
+        if self.recipe.crop is not None:
+            photo = jitter_color(random_crop(photo, self.recipe.crop, self.recipe.zoom, rng), self.recipe, rng)
+            return to_sample(photo, record.photo.name, 1.0, self.transform)
+        height, width = photo.semantic.shape
+        scale = test_scale(height, width, rng.choice(self.recipe.short_sides), self.recipe.long_side)
+        return to_sample(photo, record.photo.name, scale, self.transform)
+
+
+def flip(photo: Photo) -> Photo:
+    """Left to right."""
+    rgb, semantic, instances = (np.ascontiguousarray(array[:, ::-1]) for array in photo[:3])
+    return photo._replace(rgb=rgb, semantic=semantic, instances=instances)
+
+
+def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], rng: random.Random) -> Photo:
+    """Scale by a random factor and cut a window, centred on a random thing half of the time; outside is void."""
+    height, width = photo.semantic.shape
+    factor = rng.uniform(*zoom)
+    rows, columns = max(round(height * factor), 1), max(round(width * factor), 1)
+    top = rng.randint(min(0, rows - size[0]), max(0, rows - size[0]))
+    left = rng.randint(min(0, columns - size[1]), max(0, columns - size[1]))
+    if len(photo.classes) > photo.crowds and rng.random() < 0.5:
+        number = rng.randint(1, len(photo.classes) - photo.crowds)
+        ys, xs = np.nonzero(photo.instances == number)
+        if rows > size[0]:
+            top = min(max(int(ys.mean() * factor) - size[0] // 2 + rng.randint(-60, 60), 0), rows - size[0])
+        if columns > size[1]:
+            left = min(max(int(xs.mean() * factor) - size[1] // 2 + rng.randint(-80, 80), 0), columns - size[1])
+
+    def cut(array: NDArray[np.uint8], fill: int, resample: Image.Resampling) -> NDArray[np.uint8]:
+        resized = np.asarray(Image.fromarray(array).resize((columns, rows), resample))
+        result = np.full((*size, *array.shape[2:]), fill, np.uint8)
+        y, x = max(-top, 0), max(-left, 0)
+        part = resized[max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
+        result[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return result
+
+    return photo._replace(
+        rgb=cut(photo.rgb, 114, Image.Resampling.BILINEAR),
+        semantic=cut(photo.semantic, 255, Image.Resampling.NEAREST),
+        instances=cut(photo.instances, 0, Image.Resampling.NEAREST),
+    )
+
+
+def jitter_color(photo: Photo, recipe: Recipe, rng: random.Random) -> Photo:
+    """Random brightness, contrast and saturation."""
+    amount = recipe.color_jitter
+    brightness, contrast, saturation = (1 + rng.uniform(-amount, amount) for _ in range(3))
+    rgb = photo.rgb.astype(np.float32)
+    grey = rgb.mean(axis=2, keepdims=True)
+    rgb = grey + (rgb - grey) * saturation
+    rgb = (rgb - 114) * contrast + 114 * brightness
+    return photo._replace(rgb=rgb.clip(0, 255).astype(np.uint8))
+
+
+def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) -> Sample:
+    """Resize, normalise, pad, and find the boxes of what is left of each thing."""
+    height, width = photo.semantic.shape
+    size = (scaled_side(height, scale), scaled_side(width, scale))
+    padded = (padded_side(size[0]), padded_side(size[1]))
+    pixels = torch.zeros((3, *padded))
+    rgb = transform.normalise(torch.tensor(photo.rgb).permute(2, 0, 1))
+    pixels[:, : size[0], : size[1]] = rgb if scale == 1 else resize_bilinear(rgb, scale, *size)
+    rows = source_indices(size[0], 1 / scale, height, pixels.device)
+    columns = source_indices(size[1], 1 / scale, width, pixels.device)
+    semantic = torch.full(padded, 255, dtype=torch.int64)
+    semantic[: size[0], : size[1]] = torch.tensor(photo.semantic)[rows][:, columns].long()
+    resized = torch.zeros(padded, dtype=torch.uint8)
+    resized[: size[0], : size[1]] = torch.tensor(photo.instances)[rows][:, columns]
+    boxes, classes, masks, crowd_boxes, crowd_classes = [], [], [], [], []
+    for number, kind in enumerate(photo.classes, start=1):
+        ys, xs = np.nonzero(photo.instances == number)
+        if len(ys) == 0 or ys.min() == ys.max() or xs.min() == xs.max():
+            continue  # cut away, or too thin for a box
+        box = [float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())]
+        if number > len(photo.classes) - photo.crowds:
+            crowd_boxes.append(box)
+            crowd_classes.append(kind)
+        else:
+            boxes.append(box)
+            classes.append(kind)
+            masks.append(resized == number)
+    return Sample(
+        name,
+        pixels,
+        size,
+        scale,
+        semantic,
+        torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+        torch.tensor(classes, dtype=torch.int64),
+        torch.stack(masks) if masks else torch.zeros((0, *padded), dtype=torch.bool),
+        torch.tensor(crowd_boxes, dtype=torch.float32).view(-1, 4),
+        torch.tensor(crowd_classes, dtype=torch.int64),
+    )
+
+
+def class_weights(annotations: Annotations, power: float) -> Tensor:
+    """(S,) weights of the semantic classes, (median frequency / frequency) ** power, within [0.3, 4]."""
+    counts = np.zeros(len(annotations.categories))
+    if power:
+        for record in annotations.images[:: max(len(annotations.images) // 50, 1)]:
+            values = read_photo(record, annotations).semantic
+            counts += np.bincount(values.ravel(), minlength=256)[: len(counts)]
+    frequency = (counts + 1) / (counts + 1).sum()
+    return torch.tensor((np.median(frequency) / frequency) ** power, dtype=torch.float32).clamp(0.3, 4)

@@ -1,0 +1,165 @@
+"""One training step: the network's parts, composed for losses instead of answers."""
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from model.network.instance_head import pool
+from model.network.rpn import propose
+from model.network.structures import Pyramid, RpnOutputs
+from model.network.upsnet import UPSNet
+from model.training import targets
+from model.training.dataset import Sample
+from model.training.recipe import Recipe
+
+Losses = dict[str, Tensor]
+
+
+def smooth_l1(difference: Tensor, sigma: float) -> Tensor:
+    """Sum of the smooth L1 penalty; quadratic below 1 / sigma^2."""
+    return F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="sum", beta=1 / sigma**2)
+
+
+class TrainingStep(nn.Module):
+    """Samples in, weighted losses out.
+
+    Args:
+        network: whose parts are trained.
+        recipe: sampling and weights.
+        class_weights: (S,) of the semantic loss; None weighs all alike, as published.
+    """
+
+    def __init__(self, network: UPSNet, recipe: Recipe, class_weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.class_weights = class_weights
+        self.stuff = network.panoptic_head.stuff
+
+    def forward(self, samples: list[Sample]) -> Losses:
+        """Weighted losses by name, and their sum as `total`.
+
+        Args:
+            samples: of one padded size.
+        """
+        network = self.network
+        pixels = torch.stack([sample.pixels for sample in samples]).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            pyramid = network.pyramid(network.backbone(pixels))
+            features = network.semantic_head.features(pyramid)
+            semantic_logits = network.semantic_head.logits(features).float()
+            outputs = network.rpn.head(pyramid)
+        outputs = RpnOutputs([x.float() for x in outputs.logits], [x.float() for x in outputs.deltas])
+        pyramid = Pyramid(*(level.float() for level in pyramid))
+        losses = self.proposal_losses(outputs, pyramid, samples)
+        losses |= self.instance_losses(outputs, pyramid, samples)
+        losses["semantic"] = self.semantic_loss(semantic_logits, samples)
+        if self.recipe.roi_semantic:
+            losses["roi_semantic"] = self.roi_semantic_loss(features, samples)
+        losses["panoptic"] = self.panoptic_loss(semantic_logits, pyramid, samples)
+        weighted = {name: loss * self.recipe.loss_weights.get(name, 1.0) for name, loss in losses.items()}
+        return weighted | {"total": torch.stack(list(weighted.values())).sum()}
+
+    def proposal_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
+        """Cross entropy over 256 (a fixed divisor) and smooth L1 (sigma 3) of sampled anchors, mean over images."""
+        anchors = torch.cat(self.network.rpn.level_anchors(pyramid))
+        logits = torch.cat([level.permute(0, 2, 3, 1).flatten(1) for level in outputs.logits], dim=1)
+        deltas = torch.cat([level.permute(0, 2, 3, 1).reshape(len(samples), -1, 4) for level in outputs.deltas], dim=1)
+        classification, regression = logits.new_zeros(()), logits.new_zeros(())
+        for i, sample in enumerate(samples):
+            target = targets.anchor_targets(anchors, sample.boxes * sample.scale, sample.size)
+            used, on_object = target.labels >= 0, target.labels == 1
+            wanted = target.labels[used].float()
+            entropy = F.binary_cross_entropy_with_logits(logits[i][used], wanted, reduction="sum")
+            classification = classification + entropy / targets.ANCHORS_SAMPLED
+            regression = regression + smooth_l1(deltas[i][on_object] - target.deltas, 3) / used.sum().clamp(min=1)
+        return {"rpn_class": classification / len(samples), "rpn_box": regression / len(samples)}
+
+    def instance_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
+        """Losses of the box head and of the mask head on sampled regions."""
+        regions = self.sample_regions(outputs, pyramid, samples)
+        side = self.network.canonical_side
+        logits, deltas = self.network.box_head(pool(pyramid, [r.boxes for r in regions], 7, side))
+        labels = torch.cat([r.labels for r in regions])
+        on_object = torch.where(labels > 0)[0]
+        moves = deltas.view(len(deltas), -1, 4)[on_object, labels[on_object]]
+        box_loss = smooth_l1(moves - torch.cat([r.deltas for r in regions]), 1) / len(labels)
+        objects = [r.boxes[r.labels > 0] for r in regions]
+        drawn = self.mask_logits(pyramid, objects, labels[on_object])
+        wanted = [
+            targets.mask_targets(boxes, sample.boxes * sample.scale, sample.masks)
+            for boxes, sample in zip(objects, samples, strict=True)
+            if len(sample.boxes) and len(boxes)
+        ]
+        mask_loss = drawn.sum() * 0
+        if wanted and len(torch.cat(wanted)) == len(drawn):
+            mask_loss = F.binary_cross_entropy_with_logits(drawn, torch.cat(wanted))
+        return {"class": F.cross_entropy(logits, labels), "box": box_loss, "mask": mask_loss}
+
+    def sample_regions(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> list[targets.Regions]:
+        """Regions of each image, from its objects and the network's own proposals."""
+        recipe = self.recipe
+        detached = RpnOutputs([x.detach() for x in outputs.logits], [x.detach() for x in outputs.deltas])
+        sizes = [sample.size for sample in samples]
+        proposals = propose(detached, self.network.rpn.level_anchors(pyramid), sizes, recipe.pre_nms, recipe.post_nms)
+        regions = []
+        for sample, found in zip(samples, proposals, strict=True):
+            crowds, kinds = sample.crowd_boxes, sample.crowd_classes
+            boxes = found.boxes
+            if not recipe.crowd_proposals:
+                if len(crowds):
+                    boxes = boxes[box_overlap_share(boxes / sample.scale, crowds) < 0.5]
+                crowds, kinds = crowds[:0], kinds[:0]
+            regions.append(
+                targets.sample_regions(boxes, sample.boxes, sample.classes, crowds, kinds, sample.scale, recipe.rois)
+            )
+        return regions
+
+    def mask_logits(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> Tensor:
+        """(R, 28, 28) logits of each region's class."""
+        return self.network.mask_head.of_class(pool(pyramid, boxes, 14, self.network.canonical_side), classes)
+
+    def semantic_loss(self, logits: Tensor, samples: list[Sample]) -> Tensor:
+        """Cross entropy at full size, mean over labelled pixels."""
+        full = F.interpolate(logits, scale_factor=4.0, mode="bilinear", align_corners=False)
+        target = torch.stack([sample.semantic for sample in samples])
+        return F.cross_entropy(full, target, self.class_weights, ignore_index=255)
+
+    def roi_semantic_loss(self, features: Tensor, samples: list[Sample]) -> Tensor:
+        """Cross entropy of the semantic head on the objects' boxes, over all cells, ignored ones included (quirk Q20)."""
+        boxes = [sample.boxes * sample.scale for sample in samples]
+        if sum(len(b) for b in boxes) == 0:
+            return features.sum() * 0
+        pooled = torchvision.ops.roi_align(features, boxes, 28, 0.25, 2, False)
+        wanted = []
+        for sample, scaled in zip(samples, boxes, strict=True):
+            for x1, y1, x2, y2 in scaled.round().int().tolist():
+                window = sample.semantic[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+                wanted.append(F.interpolate(window[None, None].float(), (28, 28), mode="nearest")[0, 0].long())
+        logits = self.network.semantic_head.logits(pooled).float()
+        losses = F.cross_entropy(logits, torch.stack(wanted), reduction="none", ignore_index=255)
+        return losses.mean()
+
+    def panoptic_loss(self, logits: Tensor, pyramid: Pyramid, samples: list[Sample]) -> Tensor:
+        """Cross entropy of the panoptic channels at stride 4 over all pixels (quirk Q20), 70 % of the objects kept."""
+        kept = [torch.randperm(len(s.boxes))[: max(int(len(s.boxes) * 0.7), 1)] for s in samples]
+        boxes = [s.boxes[k] * s.scale for s, k in zip(samples, kept, strict=True)]
+        classes = [s.classes[k] for s, k in zip(samples, kept, strict=True)]
+        drawn = self.mask_logits(pyramid, boxes, torch.cat(classes)).split([len(b) for b in boxes])
+        total = logits.new_zeros(())
+        for i, sample in enumerate(samples):
+            channels = targets.panoptic_logits(logits[i], boxes[i], classes[i], drawn[i], self.stuff)
+            target = targets.panoptic_target(sample.semantic, sample.masks, kept[i], self.stuff)
+            losses = F.cross_entropy(channels[None], target[None], reduction="none", ignore_index=255)
+            total = total + losses.mean()
+        return total / len(samples)
+
+
+def box_overlap_share(boxes: Tensor, others: Tensor) -> Tensor:
+    """(P,) largest share of each box that one of the others covers."""
+    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = (bottom_right - top_left + 1).clamp(min=0)
+    area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    return (sides[..., 0] * sides[..., 1] / area[:, None]).amax(1)

@@ -1,0 +1,221 @@
+"""What the heads should have said: labels of anchors, regions, masks and panoptic channels (SPEC 15)."""
+
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor
+
+from model.network import boxes as box_ops
+from model.network.panoptic_head import semantic_window
+
+ANCHORS_SAMPLED = 256
+IGNORE = -1
+
+
+class AnchorTargets(NamedTuple):
+    """Targets of the proposal head for one image.
+
+    Attributes:
+        labels: (A,) 1 object, 0 background, -1 not used.
+        deltas: (F, 4) of the anchors labelled 1, in their order.
+    """
+
+    labels: Tensor
+    deltas: Tensor
+
+
+class Regions(NamedTuple):
+    """Regions sampled for the box head, those on objects first.
+
+    Attributes:
+        boxes: (R, 4) xyxy in pixels of the resized photo.
+        labels: (R,) class, 0 = background.
+        deltas: (F, 4) of the regions on objects, coded in original pixels with weights 10, 10, 5, 5.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    deltas: Tensor
+
+
+def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Label anchors before sampling.
+
+    An anchor is on an object where its IoU is the largest of any anchor for it, or at least 0.7; it may be background
+    below 0.3. An object that no anchor overlaps claims none (quirk Q17 not kept).
+
+    Args:
+        anchors: (A, 4).
+        boxes: (G, 4) of non-crowd objects, in pixels of the resized photo.
+        size: height and width of the resized photo.
+
+    Returns:
+        (A,) 1 object, 0 background candidate, -1 neither, -2 not inside the photo; and (A,) the nearest object.
+    """
+    inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2] < size[1]) & (anchors[:, 3] < size[0])
+    labels = torch.full((len(anchors),), -2, dtype=torch.int64)
+    nearest = torch.zeros_like(labels)
+    if len(boxes) == 0:
+        labels[inside] = 0
+        return labels, nearest
+    overlaps = box_ops.iou(anchors[inside], boxes)
+    if len(overlaps) == 0:
+        return labels, nearest
+    best, which = overlaps.max(1)
+    best_of_object = overlaps.max(0)[0]
+    chosen = ((overlaps == best_of_object) & (best_of_object > 0)).any(1) | (best >= 0.7)
+    labels[inside] = torch.where(chosen, 1, torch.where(best < 0.3, 0, IGNORE))
+    nearest[inside] = which
+    return labels, nearest
+
+
+def sample_anchors(labels: Tensor) -> Tensor:
+    """Keep at most 128 objects, fill to 256 with background, drop the rest (-1). Objects are never overwritten (Q17)."""
+    sampled = torch.full_like(labels, IGNORE)
+    objects = torch.where(labels == 1)[0]
+    objects = objects[torch.randperm(len(objects))[: ANCHORS_SAMPLED // 2]]
+    background = torch.where(labels == 0)[0]
+    background = background[torch.randperm(len(background))[: ANCHORS_SAMPLED - len(objects)]]
+    sampled[objects] = 1
+    sampled[background] = 0
+    return sampled
+
+
+def anchor_targets(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> AnchorTargets:
+    """Sampled labels and box deltas of all anchors of one photo; see `prelabel_anchors`."""
+    labels, nearest = prelabel_anchors(anchors, boxes, size)
+    labels = sample_anchors(labels)
+    return AnchorTargets(labels, anchor_deltas(anchors, boxes, labels, nearest))
+
+
+def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tensor) -> Tensor:
+    """(F, 4) deltas from the anchors labelled 1 to their objects."""
+    chosen = torch.where(labels == 1)[0]
+    if len(chosen) == 0:
+        return anchors.new_zeros((0, 4))
+    return box_ops.encode(anchors[chosen], boxes[nearest[chosen]], [1.0, 1.0, 1.0, 1.0])
+
+
+def sample_regions(
+    proposals: Tensor,
+    boxes: Tensor,
+    classes: Tensor,
+    crowd_boxes: Tensor,
+    crowd_classes: Tensor,
+    scale: float,
+    count: int,
+) -> Regions:
+    """Choose regions for the box head among objects and proposals.
+
+    A quarter at most lies on objects (IoU >= 0.5); the rest is background. A proposal on a crowd takes the crowd's class
+    (quirk Q19) where crowds are given.
+
+    Args:
+        proposals: (P, 4) in pixels of the resized photo.
+        boxes: (G, 4) of objects, in original pixels.
+        classes: (G,).
+        crowd_boxes: (K, 4), in original pixels.
+        crowd_classes: (K,).
+        scale: from the original to the resized photo.
+        count: regions to choose; fewer where there are fewer.
+    """
+    targets, kinds = torch.cat([boxes, crowd_boxes]), torch.cat([classes, crowd_classes])
+    candidates = torch.cat([boxes, proposals / scale])
+    if len(targets) == 0:
+        chosen = torch.randperm(len(candidates))[:count]
+        return Regions(candidates[chosen] * scale, chosen.new_zeros(len(chosen)), candidates.new_zeros((0, 4)))
+    best, which = box_ops.iou(candidates, targets).max(1)
+    on_object = torch.where(best >= 0.5)[0]
+    on_object = on_object[torch.randperm(len(on_object))[: count // 4]]
+    background = torch.where(best < 0.5)[0]
+    background = background[torch.randperm(len(background))[: count - len(on_object)]]
+    chosen = torch.cat([on_object, background])
+    labels = torch.cat([kinds[which[on_object]], torch.zeros_like(background)])
+    return Regions(candidates[chosen] * scale, labels, region_deltas(candidates[on_object], targets[which[on_object]]))
+
+
+def region_deltas(regions: Tensor, targets: Tensor) -> Tensor:
+    """(F, 4) deltas in original pixels."""
+    return box_ops.encode(regions, targets, [10.0, 10.0, 5.0, 5.0])
+
+
+def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) -> Tensor:
+    """What the mask head should draw in each region: the mask of the object that overlaps it most, cut and resized.
+
+    The published code rasterises polygons; a COCO-panoptic folder has masks, so they are sampled instead.
+
+    Args:
+        regions: (F, 4) in pixels of the masks.
+        boxes: (G, 4) of the objects, in pixels of the masks; G >= 1.
+        masks: (G, H, W) bool.
+        side: of the result.
+
+    Returns:
+        (F, side, side) float, 0 or 1.
+    """
+    nearest = box_ops.iou(regions, boxes).argmax(1)
+    corners = torch.cat([regions[:, :2], regions[:, 2:] + 1], dim=1)
+    rois = torch.cat([nearest[:, None].float(), corners], dim=1)
+    sampled = torchvision.ops.roi_align(masks[:, None].float(), rois, side, 1.0, 2, True)[:, 0]
+    return (sampled >= 0.5).float()
+
+
+def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, stuff: int) -> Tensor:
+    """Channel that should win each pixel at stride 4.
+
+    Stuff keeps its class, a kept object's pixels get its channel (a later one overwrites), the pixels of other things
+    are the void channel's: the network learns to say that it does not know (Xiong et al. 2019, section 3.2).
+
+    Args:
+        semantic: (H, W) semantic index, 255 = ignored.
+        masks: (G, H, W) bool, of all objects.
+        kept: indices of the objects that have a channel, in channel order.
+        stuff: U.
+
+    Returns:
+        (H / 4, W / 4) int64, 255 = ignored.
+    """
+    quarter = semantic[::4, ::4]
+    void = stuff + len(kept)
+    target = torch.where((quarter < stuff) | (quarter == 255), quarter, void)
+    for channel, i in enumerate(kept.tolist()):
+        target[masks[i, ::4, ::4]] = stuff + channel
+    return target
+
+
+def panoptic_logits(semantic_logits: Tensor, boxes: Tensor, classes: Tensor, masks: Tensor, stuff: int) -> Tensor:
+    """Channels of the panoptic head at stride 4, differentiable and without mask removal.
+
+    Args:
+        semantic_logits: (S, h, w).
+        boxes: (k, 4) in pixels of the resized photo.
+        classes: (k,) 1..T.
+        masks: (k, 28, 28) logits.
+        stuff: U.
+
+    Returns:
+        (U + k + 1, h, w): stuff, objects, void.
+    """
+    height, width = semantic_logits.shape[1:]
+    channels, planes = [], []
+    for box, kind, logits in zip(boxes / 4, classes.tolist(), masks, strict=True):
+        y1, x1, y2, x2 = semantic_window(box)
+        inside = torch.zeros((height, width), dtype=torch.bool)
+        inside[y1:y2, x1:x2] = True
+        plane = semantic_logits[stuff - 1 + kind] * inside
+        planes.append(plane)
+        channels.append(plane + paste(logits, box, height, width))
+    things = semantic_logits[stuff:].amax(0)
+    void = things - torch.stack(planes).amax(0) if planes else things
+    return torch.cat([semantic_logits[:stuff], *[c[None] for c in channels], void[None]])
+
+
+def paste(logits: Tensor, box: Tensor, height: int, width: int) -> Tensor:
+    """(28, 28) logits drawn into the box on a (height, width) canvas of zeros."""
+    x1, y1, x2, y2 = (int(v) for v in box.tolist())
+    size = [max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)]
+    drawn = torch.nn.functional.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    drawn = drawn[: max(height - y1, 0), : max(width - x1, 0)]
+    edges = (x1, width - x1 - drawn.size(1), y1, height - y1 - drawn.size(0))
+    return torch.nn.functional.pad(drawn, edges)
