@@ -1,0 +1,357 @@
+"""The batcher, driven by a device that does what the test says when it says so."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from service.errors import DeadlineExceededError, NotReadyError, PoisonousImageError, QueueFullError
+
+from service.batch_time import BatchTime
+from service.batcher import Batcher
+from service.recovery import DeviceLostError, OutOfDeviceMemoryError
+
+
+class Device:
+    """Answers `item.upper()` when its gate is open; fails as `fault(items)` says."""
+
+    def __init__(self, fault: Callable[[list[str]], Exception | None] = lambda _: None) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault = fault
+
+    async def __call__(self, items: list[str]) -> list[str]:
+        self.batches.append(items)
+        await self.gate.wait()
+        if error := self.fault(items):
+            raise error
+        return [item.upper() for item in items]
+
+
+def make(device: Any, **changes: Any) -> Batcher[str, str]:
+    limits = {"max_batch_size": 4, "max_batch_pixels": 100, "max_queue": 32, "max_queue_pixels": 1000}
+    return Batcher(device, **{**limits, **changes})
+
+
+def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 1, seconds: float = 5.0) -> Any:
+    deadline = time.monotonic() + seconds
+    call = batcher.submit(item, key=key, pixels=pixels, padded_pixels=pixels, deadline=deadline)
+    return asyncio.ensure_future(call)
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(asyncio.wait_for(test(), 10))
+
+    run.__name__ = test.__name__
+    return run
+
+
+@in_loop
+async def test_an_idle_device_fires_at_once() -> None:
+    device = Device()
+    assert await submit(make(device), "x") == "X"
+    assert device.batches == [["x"]]
+
+
+@in_loop
+async def test_what_arrives_meanwhile_shares_batches_and_each_gets_its_own_result() -> None:
+    device = Device()
+    batcher = make(device)
+    results = await asyncio.gather(*(submit(batcher, item) for item in "abcdefgh"))
+    assert results == list("ABCDEFGH")
+    assert max(len(batch) for batch in device.batches) == 4
+
+
+@in_loop
+async def test_exactly_one_batch_is_formed_ahead_while_one_runs() -> None:
+    device = Device()
+    device.gate.clear()
+    batcher = make(device)
+    calls = [submit(batcher, item) for item in "abcdefghijkl"]
+    await turns()
+    assert len(device.batches) == 2
+    device.gate.set()
+    await asyncio.gather(*calls)
+
+
+@in_loop
+async def test_the_batch_ahead_waits_until_the_running_one_is_about_to_end() -> None:
+    device = Device()
+    batcher = make(device)
+    batcher._times["a"].learn(1, 30.0)
+    device.gate.clear()
+    calls = [submit(batcher, item, seconds=100.0) for item in "ab"]
+    await turns()
+    assert device.batches == [["a"]]
+    device.gate.set()
+    await asyncio.gather(*calls)
+    assert device.batches == [["a"], ["b"]]
+
+
+@in_loop
+async def test_only_items_of_one_key_share_a_batch_and_the_oldest_deadline_goes_first() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0)
+    late = [submit(batcher, item, key="wide", seconds=8) for item in "ab"]
+    soon = submit(batcher, "c", key="tall", seconds=4)
+    await turns()
+    batcher.resize(1)
+    await asyncio.gather(*late, soon)
+    assert device.batches == [["c"], ["a", "b"]]
+
+
+@in_loop
+async def test_a_batch_keeps_to_the_pixel_budget_and_a_larger_item_goes_alone() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item, pixels=pixels) for item, pixels in [("a", 60), ("b", 40), ("c", 1), ("d", 300)]]
+    await turns()
+    batcher.resize(1)
+    await asyncio.gather(*calls)
+    assert device.batches == [["a", "b"], ["c"], ["d"]]
+
+
+@in_loop
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_again() -> None:
+    batcher = make(Device(), concurrency=0, max_queue=2, max_queue_pixels=10)
+    calls = [submit(batcher, "a"), submit(batcher, "b")]
+    await turns()
+    with pytest.raises(QueueFullError) as refusal:
+        await submit(batcher, "c")
+    assert refusal.value.retry_after >= 1
+    batcher.resize(1)
+    assert await asyncio.gather(*calls) == ["A", "B"]
+    assert await submit(batcher, "c") == "C"
+
+
+@in_loop
+async def test_queued_pixels_are_bounded_but_an_empty_queue_takes_any_item() -> None:
+    batcher = make(Device(), concurrency=0, max_queue_pixels=10)
+    large = submit(batcher, "a", pixels=11)
+    await turns()
+    with pytest.raises(QueueFullError):
+        await submit(batcher, "b", pixels=1)
+    batcher.resize(1)
+    assert await large == "A"
+
+
+@in_loop
+async def test_a_reserved_place_counts_until_it_is_released() -> None:
+    batcher = make(Device(), max_queue=1)
+    ticket = batcher.reserve(5)
+    with pytest.raises(QueueFullError):
+        batcher.reserve(5)
+    batcher.release(ticket)
+    batcher.release(ticket)
+    batcher.release(batcher.reserve(5))
+
+
+@in_loop
+async def test_a_caller_that_leaves_never_reaches_the_device() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item) for item in "abc"]
+    await turns()
+    calls[1].cancel()
+    await turns()
+    batcher.resize(1)
+    assert [await calls[0], await calls[2]] == ["A", "C"]
+    assert device.batches == [["a", "c"]]
+
+
+@in_loop
+async def test_a_deadline_that_passes_in_the_queue_ends_the_wait_and_spares_the_device() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0)
+    with pytest.raises(DeadlineExceededError):
+        await submit(batcher, "a", seconds=0.02)
+    batcher.resize(1)
+    await turns()
+    assert device.batches == []
+
+
+@in_loop
+async def test_a_deadline_holds_even_while_the_device_hangs() -> None:
+    device = Device()
+    device.gate.clear()
+    with pytest.raises(DeadlineExceededError):
+        await submit(make(device), "a", seconds=0.02)
+
+
+@in_loop
+async def test_deadlines_are_checked_again_at_the_hand_over() -> None:
+    now = 100.0
+    device = Device()
+    batcher = make(device, concurrency=0, clock=lambda: now)
+    call = asyncio.ensure_future(batcher.submit("a", key="a", pixels=1, padded_pixels=1, deadline=105.0))
+    await turns()
+    now = 106.0
+    batcher.resize(1)
+    with pytest.raises(DeadlineExceededError):
+        await call
+    assert device.batches == []
+
+
+@in_loop
+async def test_a_deadline_that_cannot_be_met_is_refused_early_until_the_estimate_is_doubted_away() -> None:
+    device = Device()
+    batcher = make(device)
+    batcher._times["a"].learn(1, 6.0)
+    with pytest.raises(DeadlineExceededError):
+        await submit(batcher, "a", seconds=5.0)
+    assert device.batches == []
+    for _ in range(3):
+        batcher._times["a"].doubt()
+    assert await submit(batcher, "a", seconds=5.0) == "A"
+
+
+@in_loop
+async def test_a_failing_batch_is_halved_until_the_culprit_is_alone() -> None:
+    device = Device(lambda items: ValueError("bad") if "x" in items else None)
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item) for item in "abxd"]
+    await turns()
+    batcher.resize(1)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [results[i] for i in (0, 1, 3)] == ["A", "B", "D"]
+    assert isinstance(results[2], ValueError)
+    assert device.batches == [list("abxd"), list("ab"), list("xd"), ["x"], ["d"]]
+
+
+@in_loop
+async def test_a_shortage_of_memory_halves_the_budget_and_all_that_fit_alone_succeed() -> None:
+    device = Device(lambda items: OutOfDeviceMemoryError() if len(items) > 2 else None)
+    batcher = make(device, concurrency=0, max_batch_pixels=8)
+    calls = [submit(batcher, item, pixels=2) for item in "abcdefgh"]
+    await turns()
+    batcher.resize(1)
+    assert await asyncio.gather(*calls) == list("ABCDEFGH")
+    shrunk = batcher.pixel_budget
+    assert 4 <= shrunk < 8
+    for _ in range(40):
+        await submit(batcher, "a")
+    assert batcher.pixel_budget == 8
+
+
+@in_loop
+async def test_a_shortage_of_memory_that_stays_fails_the_item_alone() -> None:
+    device = Device(lambda _: OutOfDeviceMemoryError())
+    with pytest.raises(OutOfDeviceMemoryError):
+        await submit(make(device), "a")
+    assert len(device.batches) == 2
+
+
+@in_loop
+async def test_a_lost_device_replays_suspects_alone_and_refuses_only_the_one_that_kills_again() -> None:
+    device = Device(lambda items: DeviceLostError("killed", started=True) if "x" in items else None)
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item) for item in "abxd"]
+    await turns()
+    batcher.resize(1)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [results[i] for i in (0, 1, 3)] == ["A", "B", "D"]
+    assert isinstance(results[2], PoisonousImageError)
+    assert device.batches == [list("abxd"), ["a"], ["b"], ["x"], ["d"]]
+
+
+@in_loop
+async def test_suspects_are_replayed_one_at_a_time_even_with_two_devices() -> None:
+    device = Device(lambda items: DeviceLostError("killed", started=True) if len(items) > 1 else None)
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item) for item in "abc"]
+    await turns()
+    batcher.resize(2)
+    await turns(1)
+    device.gate.clear()
+    await turns(20)
+    assert device.batches == [list("abc"), ["a"]]
+    device.gate.set()
+    assert await asyncio.gather(*calls) == list("ABC")
+
+
+@in_loop
+async def test_a_batch_that_the_lost_device_never_began_is_repeated_as_it_was() -> None:
+    faults = iter([DeviceLostError("killed", started=False)])
+    device = Device(lambda _: next(faults, None))
+    batcher = make(device, concurrency=0)
+    calls = [submit(batcher, item) for item in "ab"]
+    await turns()
+    batcher.resize(1)
+    assert await asyncio.gather(*calls) == ["A", "B"]
+    assert device.batches == [["a", "b"], ["a", "b"]]
+
+
+@in_loop
+async def test_a_wrong_number_of_results_is_called_a_bug() -> None:
+    async def forgetful(_: list[str]) -> list[str]:
+        return []
+
+    with pytest.raises(RuntimeError, match="This is a bug"):
+        await submit(make(forgetful), "a")
+
+
+@in_loop
+async def test_drain_returns_when_all_is_answered_and_close_fails_what_waits() -> None:
+    device = Device()
+    device.gate.clear()
+    batcher = make(device)
+    call = submit(batcher, "a")
+    await turns()
+    drained = asyncio.ensure_future(batcher.drain())
+    await turns()
+    assert not drained.done()
+    device.gate.set()
+    await drained
+    assert await call == "A"
+
+    batcher.resize(0)
+    stranded = submit(batcher, "b")
+    await turns()
+    await batcher.close()
+    with pytest.raises(NotReadyError):
+        await stranded
+    with pytest.raises(NotReadyError):
+        await submit(batcher, "c")
+
+
+@in_loop
+async def test_the_observer_sees_queue_batches_and_stages() -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    class Recorder:
+        def queue_changed(self, images: int, pixels: int) -> None:
+            seen.append(("queue", images, pixels))
+
+        def batch_started(self, images: int) -> None:
+            seen.append(("batch", images))
+
+        def stage_finished(self, stage: str, seconds: float) -> None:
+            seen.append((stage, seconds >= 0))
+
+    await submit(make(Device(), observer=Recorder()), "a", pixels=3)
+    assert seen == [("queue", 1, 3), ("queue", 0, 0), ("batch", 1), ("queue", True), ("infer", True)]
+
+
+def test_batch_time_learns_the_line() -> None:
+    times = BatchTime()
+    assert times.seconds(3) == 0.0
+    for images in (1, 8, 4, 2, 8):
+        times.learn(images, 0.020 + 0.005 * images)
+    assert times.seconds(6) == pytest.approx(0.050)
+
+
+def test_batch_time_follows_a_change_and_is_never_negative() -> None:
+    times = BatchTime()
+    for seconds in [1.0] * 10 + [0.1] * 60:
+        times.learn(4, seconds)
+    assert times.seconds(4) == pytest.approx(0.1, rel=0.05)
+    times.learn(8, 9.0)
+    assert times.seconds(1) >= 0.0
