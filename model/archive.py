@@ -101,7 +101,7 @@ def read_metadata(path: Path) -> Metadata:
         version = fields.get("format_version")
         if version != FORMAT_VERSION:
             raise ArchiveError(
-                f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export the checkpoint again."
+                f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export it again."
             )
         return Metadata.from_json(fields)
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, AttributeError) as error:

@@ -2,13 +2,14 @@
 
     python -m model.convert upsnet_resnet_50_coco_90000.pth --config coco_r50 --out coco_r50.safetensors
 
-Strict: a missing, extra or misshapen key is listed and nothing is written. The published network reads BGR, ours RGB: the
-input channels of the first convolution are swapped here, once.
+Strict: a missing, extra or misshapen key is listed and nothing is written. The published network reads BGR, ours RGB:
+the input channels of the first convolution are swapped here, once.
 """
 
 import argparse
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ DATASETS = {
 }
 
 # Published name -> ours, tried in order; the rest of a name (weight, bias, ...) stays.
-NAMES = [
+NAMES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"resnet_backbone\.conv1\.conv1\.", r"backbone.stem.conv."),
     (r"resnet_backbone\.conv1\.bn1\.", r"backbone.stem.norm."),
     (r"resnet_backbone\.res(\d)\.layers\.(\d+)\.conv2_offset\.", r"backbone.c\1.\2.conv2.offset."),

@@ -2,7 +2,8 @@
 
     python -m model.export coco_r50.safetensors --out weights/coco_r50.pt --short-side 800 --long-side 1333
 
-The network is scripted whole, and its answer to a test picture compared with the eager network's before anything is written.
+The network is scripted whole, and its answer to a test picture compared with the eager network's before
+anything is written.
 """
 
 import argparse

@@ -23,7 +23,9 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     if features.is_cuda:
         # torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
         bias32 = bias.float() if bias is not None else None
-        out = torchvision.ops.deform_conv2d(features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1))
+        out: Tensor = torchvision.ops.deform_conv2d(
+            features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
+        )
         return out.to(features.dtype)
     return _deform_conv2d_gather(features, offsets, weight, bias)
 

@@ -43,7 +43,7 @@ class Anchors(nn.Module):
         self.register_buffer("cells", cells, persistent=False)
 
     def forward(self, sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Anchors of levels with these heights and widths: per level (h w A, 4), anchor fastest, then column, then row."""
+        """Anchors of levels of these heights and widths: per level (h w A, 4), anchor fastest, then column, row."""
         levels: list[Tensor] = []
         for i, size in enumerate(sizes):
             y = torch.arange(size[0], device=self.cells.device) * self.strides[i]

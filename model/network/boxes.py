@@ -72,4 +72,5 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """Indices that greedy suppression keeps, by descending score; only an IoU above the threshold suppresses."""
     inclusive = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
-    return torchvision.ops.nms(inclusive, scores, threshold)
+    keep: Tensor = torchvision.ops.nms(inclusive, scores, threshold)
+    return keep

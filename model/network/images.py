@@ -16,7 +16,7 @@ def test_scale(height: int, width: int, short_side: int, long_side: int) -> floa
 
 def scaled_side(side: int, scale: float) -> int:
     """A resized side: rounded half to even, and never 0 (20000 x 1 is an image)."""
-    return max(int(round(side * scale)), 1)
+    return max(int(round(side * scale)), 1)  # noqa: RUF046 -- TorchScript rounds to a float
 
 
 def padded_side(side: int) -> int:
@@ -98,7 +98,8 @@ class ImageTransform(nn.Module):
             images: (3, H, W) uint8 RGB, one or more, all of one padded size.
 
         Returns:
-            The batch; an image's pixels do not depend on its neighbours (quirk Q12: each is padded to its own multiple of 32).
+            The batch. An image's pixels do not depend on its neighbours: each is padded to its own multiple of 32
+            (quirk Q12).
 
         Raises:
             ValueError: the images differ in padded size.

@@ -1,7 +1,7 @@
 """The parameter-free panoptic head (Xiong et al. 2019, section 3.2), without its full-size logits.
 
-The logits of one image at 800 x 1344 with 53 stuff classes and 100 instances would be 0.7 GB. Here the semantic logits are
-enlarged in bands of rows, stuff and things are reduced to running maxima, and each instance touches its own box only.
+The logits of one image at 800 x 1344 with 53 stuff classes and 100 instances would be 0.7 GB. Here the semantic logits
+are enlarged in bands of rows, stuff and things are reduced to maxima, and each instance touches its own box only.
 `plain.py` is the same arithmetic written plainly; the results are equal.
 """
 
@@ -80,8 +80,8 @@ class PanopticHead(nn.Module):
         """Drop candidates whose mask is empty or mostly taken by better ones of the same class (quirk Q10).
 
         Returns:
-            Indices kept, and for each the mask logits of its window, cut at the canvas. Nothing kept: index 0 and a mask
-            of no pixels (quirk Q6).
+            Indices kept, and for each the mask logits of its window, cut at the canvas. Nothing kept: index 0 and a
+            mask of no pixels (quirk Q6).
         """
         canvases: dict[int, Tensor] = {}
         keep: list[int] = []
@@ -109,8 +109,8 @@ class PanopticHead(nn.Module):
     def decide(self, logits: Tensor, top: int, windows: list[list[int]], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Panoptic and semantic maps of one band.
 
-        An instance's logit is 0 outside its box and takes part there (quirk Q4): among several such zeros the first wins,
-        so each pixel only needs to know the first instance that does not cover it.
+        An instance's logit is 0 outside its box and takes part there (quirk Q4): among several such zeros the first
+        wins, so each pixel only needs to know the first instance that does not cover it.
 
         Args:
             logits: (S, rows, W) semantic logits of the band.
@@ -121,7 +121,7 @@ class PanopticHead(nn.Module):
         Returns:
             (rows, W) uint8 each.
         """
-        rows, width = logits.size(1), logits.size(2)
+        rows = logits.size(1)
         stuff_best, stuff_index = logits[: self.stuff].max(0)
         thing_best, thing_index = logits[self.stuff :].max(0)
         best = torch.full_like(stuff_best, -torch.inf)  # over the instances that cover the pixel

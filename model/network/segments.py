@@ -78,9 +78,9 @@ class Segments(nn.Module):
     def merge(self, joint: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """What becomes of each panoptic channel.
 
-        An instance whose pixels the semantic head gives mostly to one stuff class becomes that stuff (quirk Q14); stuff
-        below the limit, counted after that, becomes void (quirk Q15). The placeholder of class 0 (quirk Q5) becomes stuff
-        or void, never a segment of its own.
+        An instance whose pixels the semantic head gives mostly to one stuff class becomes that stuff (quirk Q14);
+        stuff below the limit, counted after that, becomes void (quirk Q15). The placeholder of class 0 (quirk Q5)
+        becomes stuff or void, never a segment of its own.
 
         Args:
             joint: (256, 256) pixels by panoptic channel and semantic class.

@@ -1,6 +1,7 @@
 """Semantic segmentation with deformable convolutions over P2..P5 (Xiong et al. 2019, section 3.1)."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ class SemanticHead(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [DeformableConv(before, after, bias=True, offset_limit=offset_limit), norm(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.logits = nn.Conv2d(4 * widths[-1], classes, 1)

@@ -86,12 +86,12 @@ class UPSNet(nn.Module):
             results.append(self.merge(decision, logits[i], found, batch, i))
         return results
 
-    @torch.jit.export  # type: ignore[untyped-decorator]
+    @torch.jit.export
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width the network works at: images that agree in it can share a batch."""
         return self.transform.padded_size(height, width)
 
-    @torch.jit.export  # type: ignore[untyped-decorator]
+    @torch.jit.export
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
         """Everything `forward` finds, with the semantic map and the instances of the detection path, for evaluation."""
         batch = self.transform(images)

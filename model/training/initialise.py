@@ -25,5 +25,5 @@ def initialise(network: UPSNet) -> None:
         nn.init.kaiming_uniform_(layer.weight, a=1)
     small = [network.rpn.conv, network.rpn.logits, network.rpn.deltas, network.box_head.logits]
     for part in [*small, network.semantic_head.logits]:
-        nn.init.normal_(part.weight, std=0.01)
+        nn.init.normal_(part.get_parameter("weight"), std=0.01)
     nn.init.normal_(network.box_head.deltas.weight, std=0.001)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, thresholds_of
 from model.network.deformable import DeformableConv
+from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset, Sample, class_weights
 from model.training.recipe import Recipe
 from model.training.step import TrainingStep
@@ -25,7 +26,7 @@ class NonFiniteLossError(Exception):
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights; biases at twice the rate for SGD, without decay; norms without decay; offset convolutions at their own rate."""
+    """Weights with decay; biases and norms without, at twice the rate for SGD; offset convolutions at theirs."""
     offsets = {id(p) for m in network.modules() if isinstance(m, DeformableConv) for p in m.offset.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
@@ -46,7 +47,7 @@ class CaffeSGD(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "rate": 1.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002 -- the base class's signature
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 -- the base's signature
         """Apply one update."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -97,7 +98,7 @@ class Trainer:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        network: nn.Module,
+        network: UPSNet,
         dataset: PanopticDataset,
         recipe: Recipe,
         out: Path,
@@ -112,9 +113,9 @@ class Trainer:
         self.minutes = minutes
         weights = class_weights(dataset.annotations, recipe.class_weight_power) if recipe.class_weight_power else None
         if recipe.freeze_stem:
-            for part in (network.backbone.stem, network.backbone.c2):  # type: ignore[union-attr]
-                part.requires_grad_(False)  # type: ignore[operator]
-        self.step = TrainingStep(network, recipe, weights)  # type: ignore[arg-type]
+            for part in (network.backbone.stem, network.backbone.c2):
+                part.requires_grad_(False)
+        self.step = TrainingStep(network, recipe, weights)
         self.average = copy.deepcopy(network) if recipe.average_decay else network
         groups = parameter_groups(network, recipe)
         self.optimizer: torch.optim.Optimizer = (
@@ -202,7 +203,7 @@ class Trainer:
             names = ", ".join(sample.name for sample in samples)
             raise NonFiniteLossError(f"Loss is not finite at step {self.done_steps} on {names}: {values}")
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()
         if self.recipe.optimizer == "adamw":
             nn.utils.clip_grad_norm_(self.step.network.parameters(), 5.0)
         self.optimizer.step()

@@ -127,7 +127,7 @@ class TrainingStep(nn.Module):
         return F.cross_entropy(full, target, self.class_weights, ignore_index=255)
 
     def roi_semantic_loss(self, features: Tensor, samples: list[Sample]) -> Tensor:
-        """Cross entropy of the semantic head on the objects' boxes, over all cells, ignored ones included (quirk Q20)."""
+        """Cross entropy of the semantic head on the objects' boxes; the mean counts ignored cells too (quirk Q20)."""
         boxes = [sample.boxes * sample.scale for sample in samples]
         if sum(len(b) for b in boxes) == 0:
             return features.sum() * 0

@@ -71,7 +71,7 @@ def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> t
 
 
 def sample_anchors(labels: Tensor) -> Tensor:
-    """Keep at most 128 objects, fill to 256 with background, drop the rest (-1). Objects are never overwritten (Q17)."""
+    """Keep at most 128 objects, fill to 256 with background, drop the rest (-1); no object is overwritten (Q17)."""
     sampled = torch.full_like(labels, IGNORE)
     objects = torch.where(labels == 1)[0]
     objects = objects[torch.randperm(len(objects))[: ANCHORS_SAMPLED // 2]]
@@ -108,8 +108,8 @@ def sample_regions(
 ) -> Regions:
     """Choose regions for the box head among objects and proposals.
 
-    A quarter at most lies on objects (IoU >= 0.5); the rest is background. A proposal on a crowd takes the crowd's class
-    (quirk Q19) where crowds are given.
+    A quarter at most lies on objects (IoU >= 0.5); the rest is background. A proposal on a crowd takes the crowd's
+    class (quirk Q19) where crowds are given.
 
     Args:
         proposals: (P, 4) in pixels of the resized photo.
@@ -141,7 +141,7 @@ def region_deltas(regions: Tensor, targets: Tensor) -> Tensor:
 
 
 def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) -> Tensor:
-    """What the mask head should draw in each region: the mask of the object that overlaps it most, cut and resized.
+    """What the mask head should draw: for each region, the mask of the object that overlaps it most, cut and resized.
 
     The published code rasterises polygons; a COCO-panoptic folder has masks, so they are sampled instead.
 
@@ -158,7 +158,8 @@ def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) 
     corners = torch.cat([regions[:, :2], regions[:, 2:] + 1], dim=1)
     rois = torch.cat([nearest[:, None].float(), corners], dim=1)
     sampled = torchvision.ops.roi_align(masks[:, None].float(), rois, side, 1.0, 2, True)[:, 0]
-    return (sampled >= 0.5).float()
+    drawn: Tensor = (sampled >= 0.5).float()
+    return drawn
 
 
 def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, stuff: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.parity.conftest import Arrays
 from torch import Tensor
 
 from model.network import boxes as box_ops
@@ -12,6 +11,7 @@ from model.network.instance_head import Candidates, pool, pyramid_levels
 from model.network.panoptic_head import PanopticHead, semantic_window
 from model.network.structures import Pyramid
 from model.ops import deform_conv2d
+from tests.parity.conftest import Arrays
 
 W10 = [10.0, 10.0, 5.0, 5.0]
 
