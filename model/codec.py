@@ -1,0 +1,158 @@
+"""Bytes to RGB pixels, and maps to PNG. Everything that bytes can do wrong is caught here."""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+try:
+    from isal import isal_zlib as deflate
+except ImportError:  # pragma: no cover -- no wheel for this platform
+    import zlib as deflate  # type: ignore[no-redef]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO", "GIF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
+MAX_SIDE = 65_535
+
+Pixels = NDArray[np.uint8]
+
+
+class ImageError(Exception):
+    """An image is refused; the message is for the client."""
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not a format that is accepted."""
+
+
+class CorruptImageError(ImageError):
+    """The format is accepted, but these bytes cannot be decoded."""
+
+
+class ImageTooLargeError(ImageError):
+    """More pixels than allowed, by the file's own header."""
+
+
+def decode(content: bytes, max_pixels: int) -> Pixels:
+    """Decode an image by what its bytes are, upright and in 8-bit RGB.
+
+    The first frame of an animation is taken. EXIF orientation is applied, alpha dropped, 16 bits are scaled to 8 by
+    division by 257, colour profiles are ignored. The size is checked before anything is decoded.
+
+    Args:
+        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
+        max_pixels: of the decoded image.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnsupportedImageError: another format.
+        ImageTooLargeError: more pixels than `max_pixels`.
+        CorruptImageError: truncated, damaged or empty.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            check_size(height, width, max_pixels)
+            image.load()
+            return upright(to_rgb(image), orientation(image))
+    except UnidentifiedImageError as error:
+        if content.startswith(SIGNATURES):
+            raise CorruptImageError("The image is damaged: its header cannot be read. Send the whole file.") from error
+        raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.") from error
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
+        raise CorruptImageError("The image cannot be decoded: it is truncated or damaged. Send the whole file.") from error
+
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Refuse what is too large, or empty, by its header.
+
+    Raises:
+        ImageTooLargeError: more pixels than allowed.
+        CorruptImageError: no pixels.
+    """
+    if height < 1 or width < 1:
+        raise CorruptImageError(f"Image is {width} x {height}: it has no pixels.")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(
+            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx"
+            f" and {MAX_SIDE} pixels a side. Send a smaller image or raise UPSNET_MAX_PIXELS."
+        )
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """(H, W, 3) of a loaded image of any mode."""
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
+        grey = np.asarray(image).astype(np.uint32).clip(0, 65535)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged."""
+    try:
+        value = image.getexif().get(274, 1)
+    except Exception:  # a damaged block does not make the picture unreadable
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def ids_to_rgb(ids: NDArray[np.integer]) -> Pixels:
+    """(H, W) ids to (H, W, 3): id = R + 256 G + 65536 B, as panopticapi reads them."""
+    wide = ids.astype(np.uint32)
+    return np.stack([wide & 255, wide >> 8 & 255, wide >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+    """A PNG whose rows are stored as differences to the row above: small and fast for maps of segments.
+
+    Args:
+        pixels: (H, W, 3) uint8, or (H, W) uint8 ids, which become the red channel.
+        text: keyword -> text, each in an iTXt chunk.
+
+    Returns:
+        8-bit RGB, not interlaced.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = 2  # the Up filter
+    if pixels.ndim == 2:
+        rows[0, 1::3] = pixels[0]
+        np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1::3])
+    else:
+        flat = pixels.reshape(height, -1)
+        rows[0, 1:] = flat[0]
+        np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [_chunk(b"IHDR", header)]
+    for keyword, content in (text or {}).items():
+        chunks.append(_chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + content.encode()))
+    chunks += [_chunk(b"IDAT", deflate.compress(rows, 1)), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))

@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out. Knows images and time; knows nothing of networks."""

@@ -1,0 +1,146 @@
+"""Everything that can go wrong with a request, and the arrow of the data path it belongs to.
+
+    connection --headers--> request --body--> bytes --decode--> image --queue--> batch --device--> answer
+
+    ServiceError
+      RequestError        headers   400, 401, 404, 405, 406
+      BodyError           body      400, 408, 413
+      ImageRefusedError   decode    413, 415, 422
+      QueueFullError      queue     429
+      DeadlineExceededError         504  at any hand-over
+      ClientGoneError               499  in metrics only: nobody is left to answer
+      NotReadyError       device    503
+      PoisonousImageError device    422  the image was alone when its worker died
+      InternalError       device    500  a defect; says nothing internal
+
+A message reaches the client: it says what happened, what was expected and what to do, and names no path.
+"""
+
+
+class ServiceError(Exception):
+    """A request that is answered with a problem.
+
+    Args:
+        detail: for the client.
+
+    Attributes:
+        status: of the answer.
+        code: a stable name for programs.
+        title: a stable phrase for people.
+        outcome: what `images_total` counts it as.
+        retry_after: seconds after which trying again makes sense, if it does.
+    """
+
+    status = 500
+    code = "internal_error"
+    title = "Internal error"
+    outcome = "failed"
+    retry_after: int | None = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class RequestError(ServiceError):
+    """The request itself is wrong: 400, 401, 404, 405 or 406."""
+
+    outcome = "invalid"
+    _KINDS = {
+        400: ("bad_request", "Bad request"),
+        401: ("unauthorized", "Key missing or unknown"),
+        404: ("not_found", "No such route"),
+        405: ("method_not_allowed", "Method not allowed"),
+        406: ("not_acceptable", "No such answer form"),
+    }
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code, self.title = self._KINDS.get(status, ("bad_request", "Bad request"))
+
+
+class BodyError(ServiceError):
+    """The body did not arrive as it should: 400 malformed, 408 too slow, 413 too large."""
+
+    outcome = "invalid"
+    _KINDS = {
+        400: ("malformed_body", "Malformed body"),
+        408: ("body_timeout", "Body too slow"),
+        413: ("body_too_large", "Body too large"),
+    }
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code, self.title = self._KINDS[status]
+
+
+class ImageRefusedError(ServiceError):
+    """The bytes are not an image that is accepted: 413 too many pixels, 415 other format, 422 cannot be decoded."""
+
+    outcome = "invalid"
+    _KINDS = {
+        413: ("image_too_large", "Image too large"),
+        415: ("unsupported_image", "Unsupported image format"),
+        422: ("invalid_image", "Image cannot be decoded"),
+    }
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code, self.title = self._KINDS[status]
+
+
+class QueueFullError(ServiceError):
+    """As many images, or pixels, wait as may."""
+
+    status, code, title, outcome = 429, "queue_full", "Queue full", "rejected"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"The queue is full. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class DeadlineExceededError(ServiceError):
+    """The answer cannot come, or has not come, in time."""
+
+    status, code, title, outcome = 504, "deadline_exceeded", "Deadline exceeded", "expired"
+
+    def __init__(self) -> None:
+        super().__init__("The deadline passed, or cannot be met. Send a later X-Deadline-Ms or try when load is lower.")
+
+
+class ClientGoneError(ServiceError):
+    """The client left before its answer."""
+
+    status, code, title, outcome = 499, "client_gone", "Client left", "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("The client left.")
+
+
+class NotReadyError(ServiceError):
+    """The service starts, stops, or has lost its worker."""
+
+    status, code, title, outcome = 503, "not_ready", "Not ready", "rejected"
+
+    def __init__(self, detail: str, retry_after: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class PoisonousImageError(ServiceError):
+    """The image was alone when its worker died, after another had died with it."""
+
+    status, code, title, outcome = 422, "image_kills_worker", "Image cannot be processed", "failed"
+
+    def __init__(self) -> None:
+        super().__init__("The network failed on this image twice, the second time with it alone. Do not send it again.")
+
+
+class InternalError(ServiceError):
+    """A defect of ours; the log has the reason."""
+
+    def __init__(self) -> None:
+        super().__init__("The service failed on this image; the reason is in its log under the request id.")
