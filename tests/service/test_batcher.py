@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from service.errors import DeadlineExceededError, NotReadyError, PoisonousImageError, QueueFullError
 
 from service.batch_time import BatchTime
 from service.batcher import Batcher
+from service.errors import DeadlineExceededError, NotReadyError, PoisonousImageError, QueueFullError
 from service.recovery import DeviceLostError, OutOfDeviceMemoryError
 
 

@@ -1,0 +1,202 @@
+"""The front's side of one worker: starts it, hands it batches, collects its answers, notices its end."""
+
+import asyncio
+import atexit
+import hashlib
+import logging
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import reduction
+from typing import Any
+
+import numpy as np
+
+from model.panoptic import Panoptic
+from service.recovery import DeviceLostError, OutOfDeviceMemoryError
+from service.shared_memory import Block, Blocks, Pixels, Place, layout
+from service.worker_process import Factory, main
+
+log = logging.getLogger(__name__)
+
+HANG_SECONDS = 120.0
+"""A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
+
+
+class WorkerStartError(Exception):
+    """A worker cannot start; the message is one line."""
+
+
+class PredictionError(Exception):
+    """The predictor failed on a batch, and may not on another."""
+
+
+@dataclass(eq=False)
+class _Order:
+    """A batch that the worker has."""
+
+    images: list[Pixels]
+    block: Block
+    places: list[Place]
+    answer: asyncio.Future[list[Any]]
+
+
+class Worker:
+    """One process; a new one is a new `Worker`.
+
+    Args:
+        factory: makes the predictor, in the process.
+        warmup_sizes: heights and widths to run before it is ready.
+
+    Attributes:
+        description: metadata, device, precision and model_name of its predictor, once ready.
+        device_memory: bytes it last said to hold.
+        ended: done when the process is no more.
+        outstanding: batches that `run` was called with and has not returned from.
+    """
+
+    def __init__(self, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._blocks = Blocks()
+        self._orders: dict[int, _Order] = {}
+        self._sent = 0
+        self.outstanding = 0
+        self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.description: dict[str, Any] = {}
+        self.device_memory = self.pid = 0
+        self._spawned: asyncio.Future[None] | None = None
+        context = multiprocessing.get_context("spawn")
+        self._pipe, self._far_end = context.Pipe()
+        self._process = context.Process(target=main, args=(self._far_end, factory, warmup_sizes), daemon=True)
+
+    async def start(self) -> None:
+        """Return when its predictor is loaded and warm.
+
+        Raises:
+            WorkerStartError: it refused, or ended before.
+        """
+        self._spawned = self._loop.run_in_executor(None, self._process.start)
+        await asyncio.shield(self._spawned)
+        self.pid = self._process.pid or 0
+        atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
+        self._far_end.close()  # so that its end of the pipe ends with it
+        self._loop.add_reader(self._pipe.fileno(), self._read)
+        self.description = await self._ready
+
+    async def run(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image.
+
+        Raises:
+            DeviceLostError: the worker ended first.
+            OutOfDeviceMemoryError: the batch is too large for the device.
+            PredictionError: the predictor failed.
+            SharedMemoryError: there is not enough of it.
+        """
+        places, size = layout([image.shape for image in images])
+        block = self._take_block(size)
+        order = _Order(images, block, places, self._loop.create_future())
+        self.outstanding += 1
+        watchdog = self._loop.call_later(HANG_SECONDS * (self.outstanding + 1), self._end_hung)
+        try:
+            await asyncio.to_thread(_write, order)
+            self._sent += 1
+            self._send(("batch", self._sent, block.number, places))
+            self._orders[self._sent] = order
+            segments = await order.answer
+            maps = await asyncio.to_thread(_read_maps, order)
+            return [Panoptic(ids, each) for ids, each in zip(maps, segments, strict=True)]
+        finally:
+            watchdog.cancel()
+            self.outstanding -= 1
+            self._give_block(block)
+
+    async def stop(self) -> None:
+        """End the process at once and wait for its end."""
+        self._lose("it was stopped")
+        self._far_end.close()
+        if self._spawned:
+            await self._spawned
+            atexit.unregister(self._process.kill)
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+            self._process.close()
+
+    def _take_block(self, size: int) -> Block:
+        block, new = self._blocks.take(size)
+        if new:
+            self._send(("block", block.number, block.size))
+            reduction.send_handle(self._pipe, block.descriptor, self.pid)
+        return block
+
+    def _give_block(self, block: Block) -> None:
+        if self.ended.done():
+            block.close()
+        elif closed := self._blocks.give(block):
+            self._send(("forget", closed.number))
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        if not self.ended.done():
+            try:
+                self._pipe.send(message)
+                return
+            except OSError:
+                self._lose("it does not listen")
+        raise DeviceLostError("The worker has ended.", started=False)
+
+    def _read(self) -> None:
+        try:
+            while self._pipe.poll():
+                self._take(*self._pipe.recv())
+        except (EOFError, OSError):
+            self._lose("it ended unasked")
+
+    def _take(self, kind: str, content: Any, *rest: int) -> None:
+        if kind == "ready":
+            self.device_memory = rest[0]
+            self._ready.set_result(content)
+        elif kind == "refused":
+            self._ready.set_exception(WorkerStartError(content))
+        else:
+            number, self.device_memory = rest
+            answer = self._orders.pop(number).answer
+            if answer.done():
+                return
+            if kind == "done":
+                answer.set_result(content)
+            elif kind == "memory":
+                answer.set_exception(OutOfDeviceMemoryError(content))
+            else:
+                answer.set_exception(PredictionError(content))
+
+    def _lose(self, reason: str) -> None:
+        """The process is no more: fail what it had; only the first of its batches can be the cause."""
+        if self.ended.done():
+            return
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe.fileno())
+            self._pipe.close()
+        self.ended.set_result(None)
+        if not self._ready.done():
+            self._ready.set_exception(WorkerStartError("The worker ended before it was ready."))
+        for index, order in enumerate(self._orders.values()):
+            started = index == 0
+            if started and len(order.images) == 1:
+                digest = hashlib.sha256(order.images[0].tobytes()).hexdigest()
+                log.error("A worker died with one image alone: %s pixels, sha256 %s", order.images[0].shape, digest)
+            if not order.answer.done():
+                order.answer.set_exception(DeviceLostError(f"The worker is lost: {reason}.", started=started))
+        self._blocks.close()
+
+    def _end_hung(self) -> None:
+        log.error("A batch took more than %.0f s; its worker is killed.", HANG_SECONDS)
+        self._process.kill()
+
+
+def _write(order: _Order) -> None:
+    for place, image in zip(order.places, order.images, strict=True):
+        order.block.pixels(place)[...] = image
+
+
+def _read_maps(order: _Order) -> list[Pixels]:
+    return [np.copy(order.block.map(place)) for place in order.places]
