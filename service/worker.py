@@ -66,6 +66,7 @@ class Worker:
         self.description: dict[str, Any] = {}
         self.device_memory = self.pid = 0
         self._spawned: asyncio.Future[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
         context = multiprocessing.get_context("spawn")
         self._pipe, self._far_end = context.Pipe()
         self._process = context.Process(target=main, args=(self._far_end, factory, warmup_sizes), daemon=True)
@@ -113,6 +114,10 @@ class Worker:
 
     async def stop(self) -> None:
         """End the process at once and wait for its end."""
+        self._stopping = self._stopping or asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         self._lose("it was stopped")
         self._far_end.close()
         if self._spawned:

@@ -75,6 +75,7 @@ class WorkerPool:
         self._factories, self._warmup_sizes, self._max_pixels = factories, warmup_sizes, max_pixels
         self._on_change, self._observer = on_change, observer
         self._live: dict[str, Worker] = {}
+        self._workers: set[Worker] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self.description: dict[str, Any] = {}
         self.restarts = 0
@@ -165,15 +166,15 @@ class WorkerPool:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        workers, self._live = list(self._live.values()), {}
-        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*(self._stop(worker) for worker in list(self._workers)))
 
     async def _start(self, device: str) -> Worker:
         worker = Worker(self._factories[device], self._warmup_sizes)
+        self._workers.add(worker)
         try:
             await worker.start()
         except BaseException:
-            await worker.stop()
+            await self._stop(worker)
             raise
         self.description = self.description or worker.description
         self._live[device] = worker
@@ -183,6 +184,10 @@ class WorkerPool:
             self._observer.device_memory_changed(device, worker.device_memory)
         self._tell()
         return worker
+
+    async def _stop(self, worker: Worker) -> None:
+        await worker.stop()
+        self._workers.discard(worker)
 
     def _bury(self, device: str, worker: Worker) -> None:
         if self._live.get(device) is worker:
@@ -194,7 +199,7 @@ class WorkerPool:
         while True:
             await asyncio.shield(worker.ended)
             log.error("Worker %d on %s ended; a new one is started.", worker.pid, device)
-            await worker.stop()
+            await self._stop(worker)
             delay = FIRST_DELAY_SECONDS
             while True:
                 self.restarts += 1
