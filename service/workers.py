@@ -98,8 +98,8 @@ class WorkerPool:
 
     @property
     def device(self) -> str:
-        """The devices, comma-separated."""
-        return ",".join(self._factories)
+        """The devices as their workers name them, comma-separated."""
+        return str(self.description["device"]) if len(self._factories) == 1 else ",".join(self._factories)
 
     @property
     def precision(self) -> str:
