@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, parent_process, reduction
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 from model.panoptic import Panoptic
@@ -40,6 +41,13 @@ class Predictor(Protocol):
 
 
 Factory = Callable[[], Predictor]
+
+
+def load_predictor(path: Path, device: str, precision: str) -> Predictor:
+    """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    from model.predictor import Predictor as ArchivePredictor
+
+    return ArchivePredictor(path, device, precision)
 
 
 def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
