@@ -69,7 +69,9 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
-        raise CorruptImageError("The image cannot be decoded: it is truncated or damaged. Send the whole file.") from error
+        raise CorruptImageError(
+            "The image cannot be decoded: it is truncated or damaged. Send the whole file."
+        ) from error
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:

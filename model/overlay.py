@@ -43,7 +43,8 @@ def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[i
 def shade(color: tuple[int, int, int], instance: int) -> NDArray[np.float32]:
     """The colour of one instance: the category's, lighter or darker in turn; 0 keeps it."""
     factor = (1.0, 1.35, 0.75, 1.6, 0.9)[instance % 5] if instance else 1.0
-    return np.clip(np.array(color, np.float32) * factor + (20 if factor > 1 else 0), 0, 255)
+    mixed: NDArray[np.float32] = np.array(color, np.float32) * factor + (20 if factor > 1 else 0)
+    return mixed.clip(0, 255)
 
 
 def outlines(ids: Pixels) -> NDArray[np.bool_]:

@@ -16,6 +16,8 @@
 A message reaches the client: it says what happened, what was expected and what to do, and names no path.
 """
 
+from typing import ClassVar
+
 
 class ServiceError(Exception):
     """A request that is answered with a problem.
@@ -46,7 +48,7 @@ class RequestError(ServiceError):
     """The request itself is wrong: 400, 401, 404, 405 or 406."""
 
     outcome = "invalid"
-    _KINDS = {
+    _KINDS: ClassVar = {
         400: ("bad_request", "Bad request"),
         401: ("unauthorized", "Key missing or unknown"),
         404: ("not_found", "No such route"),
@@ -64,7 +66,7 @@ class BodyError(ServiceError):
     """The body did not arrive as it should: 400 malformed, 408 too slow, 413 too large."""
 
     outcome = "invalid"
-    _KINDS = {
+    _KINDS: ClassVar = {
         400: ("malformed_body", "Malformed body"),
         408: ("body_timeout", "Body too slow"),
         413: ("body_too_large", "Body too large"),
@@ -80,7 +82,7 @@ class ImageRefusedError(ServiceError):
     """The bytes are not an image that is accepted: 413 too many pixels, 415 other format, 422 cannot be decoded."""
 
     outcome = "invalid"
-    _KINDS = {
+    _KINDS: ClassVar = {
         413: ("image_too_large", "Image too large"),
         415: ("unsupported_image", "Unsupported image format"),
         422: ("invalid_image", "Image cannot be decoded"),

@@ -1,0 +1,71 @@
+"""`python -m service`: serve the archive that UPSNET_MODEL names.
+
+UPSNET_MODEL=weights/camvid_demo.pt python -m service
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+
+import uvicorn
+
+from service import settings as settings_module
+from service.app import create_app
+from service.server import DrainingServer, GuardedProtocol
+from service.settings import Settings, SettingsError
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as JSON."""
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["trace"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to stderr as the settings say."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+def main() -> int:
+    """Run the service; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__.split("\n")[0])
+    parser.epilog = "Example: UPSNET_PORT=9000 python -m service. Settings are environment variables: see the README."
+    parser.parse_args()
+    try:
+        settings = settings_module.load()
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    set_up_logging(settings)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=GuardedProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = DrainingServer(config, app.state.engine, settings.drain_seconds)
+    server.run()
+    return 0 if server.started and app.state.engine.failure is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

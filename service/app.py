@@ -1,0 +1,318 @@
+"""The application: routes, life cycle, and the one place where errors become answers."""
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from service import negotiation, openapi
+from service.body import read_image
+from service.engine import Engine, InProcess, Timing
+from service.errors import ClientGoneError, InternalError, RequestError, ServiceError
+from service.metrics import Metrics
+from service.responses import Answer
+from service.schemas import Health, Problem
+from service.settings import Settings
+from service.worker_process import load_predictor
+from service.workers import WorkerPool
+
+log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+STATIC = Path(__file__).parent / "static"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+LAG_INTERVAL = 0.25
+
+
+def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: of the service.
+        predictor: answers in this process; None starts one worker process a device with the settings' archive.
+    """
+    metrics = Metrics()
+    devices = settings.device.split(",")
+
+    def make_backend() -> Any:
+        if predictor is not None:
+            return InProcess(predictor, settings.warmup_sizes)
+        return WorkerPool(
+            {device: partial(load_predictor, settings.model, device, settings.precision) for device in devices},
+            warmup_sizes=settings.warmup_sizes,
+            max_pixels=settings.max_pixels,
+            on_change=engine.resize,
+            observer=metrics,
+        )
+
+    engine = Engine(settings, metrics, make_backend)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(watch_loop(metrics))]
+        if predictor is None:  # workers take their time: the service answers meanwhile that it is not ready
+            tasks.append(asyncio.create_task(engine.start_or_fail()))
+        else:
+            await engine.start()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await engine.close()
+
+    app = FastAPI(title="upsnet-service", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.engine = engine
+    add_error_handlers(app)
+    add_routes(app, engine)
+    add_panoptic(app, engine)
+    openapi.install(app)
+    return app
+
+
+async def watch_loop(metrics: Metrics) -> None:
+    """Measure how late the event loop wakes up."""
+    while True:
+        start = time.monotonic()
+        await asyncio.sleep(LAG_INTERVAL)
+        metrics.loop_lag.observe(max(time.monotonic() - start - LAG_INTERVAL, 0.0))
+
+
+def request_id(request: Request) -> str:
+    """The request's own X-Request-ID where it is a plain word, else a new one."""
+    if not hasattr(request.state, "request_id"):
+        given = request.headers.get("x-request-id", "")
+        request.state.request_id = given if re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
+    return str(request.state.request_id)
+
+
+def problem(request: Request, error: ServiceError) -> Response:
+    """An error as application/problem+json."""
+    body = Problem(
+        title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=request_id(request)
+    )
+    headers = common_headers(request)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, error.retry_after))
+    if error.status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not wanted
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(body.model_dump_json(), error.status, headers, "application/problem+json")
+
+
+def common_headers(request: Request) -> dict[str, str]:
+    """Headers of every answer."""
+    headers = {"X-Request-ID": request_id(request)}
+    if traceparent := request.headers.get("traceparent"):
+        headers["traceparent"] = traceparent
+    return headers
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error is a problem, the framework's own included."""
+
+    async def on_service_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)
+        return problem(request, error)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = {404: "No such route. See /docs.", 405: "This route has another method. See /docs."}
+        answer = problem(request, RequestError(error.status_code, detail.get(error.status_code, str(error.detail))))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return problem(request, RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}."))
+
+    async def on_defect(request: Request, error: Exception) -> Response:
+        log.error("request %s failed", request_id(request), exc_info=error)
+        return problem(request, InternalError())
+
+    app.add_exception_handler(ServiceError, on_service_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(Exception, on_defect)
+
+
+def check_key(request: Request, keys: tuple[str, ...]) -> None:
+    """Refuse a request without a configured key; every key is compared, in constant time.
+
+    Raises:
+        RequestError: 401.
+    """
+    if not keys:
+        return
+    given = request.headers.get("x-api-key", "")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        given = token.strip()
+    fits = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+    if not any(fits):
+        raise RequestError(401, "This service needs a key. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+
+
+def add_routes(app: FastAPI, engine: Engine) -> None:
+    """Health, metrics, model and page."""
+    settings, metrics = engine.settings, engine.metrics
+
+    def health(request: Request, status: int | None = None) -> Response:
+        reason, backend = engine.reason_not_ready, engine.backend
+        loaded = backend is not None and engine.batcher is not None
+        body = Health(
+            live=True,
+            ready=reason is None,
+            reason=reason,
+            model=backend.model_name if backend and loaded else None,
+            device=backend.device if backend and loaded else None,
+            workers=backend.live if backend else 0,
+            queue_images=int(metrics.queue_images._value.get()),
+        )
+        headers = common_headers(request) | ({"Retry-After": "2"} if reason and status is None else {})
+        return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)
+
+    @app.get("/health/live", response_model=Health, summary="The process runs")
+    async def live(request: Request) -> Response:
+        return health(request, 200)
+
+    @app.get("/health/ready", response_model=Health, summary="Work is taken")
+    async def ready(request: Request) -> Response:
+        return health(request)
+
+    @app.get("/health", response_model=Health, summary="Both, in detail")
+    async def both(request: Request) -> Response:
+        return health(request)
+
+    @app.get("/metrics", summary="Prometheus text")
+    async def scrape() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/model", summary="What is served")
+    async def model(request: Request) -> Response:
+        check_key(request, settings.api_keys)
+        backend, _ = engine.check_ready()
+        limits = {name: getattr(settings, name) for name in ("max_bytes", "max_pixels", "max_queue", "deadline_ms")}
+        facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
+        return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})
+
+    if (STATIC / "index.html").is_file():
+        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+        @app.get("/", include_in_schema=False)
+        async def page() -> Response:
+            return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+def add_panoptic(app: FastAPI, engine: Engine) -> None:
+    """The route that all this is for."""
+    settings, metrics = engine.settings, engine.metrics
+
+    async def answer(request: Request, timing: Timing, started: float) -> Answer:
+        check_key(request, settings.api_keys)
+        form = negotiation.choose_form(request.headers.get("accept"))
+        overlay = parse_view(request)
+        timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
+        engine.check_ready()
+        content = await read_image(request, settings.max_bytes, settings.body_timeout_ms / 1000)
+        work = engine.segment(content, form, overlay, request_id(request), timing)
+        return await unless_gone(request, work)
+
+    @app.post("/panoptic", openapi_extra=openapi.PANOPTIC, responses=openapi.RESPONSES, summary="Segment one image")
+    async def panoptic(request: Request) -> Response:
+        started = time.monotonic()
+        timing = Timing(started)
+        status, code, outcome = 500, "internal_error", "failed"
+        metrics.inflight.inc()
+        engine.inflight += 1
+        try:
+            result = await answer(request, timing, started)
+            status, code, outcome = 200, "ok", "ok"
+            headers = common_headers(request) | {"Server-Timing": timing.header(), "Vary": "Accept"}
+            return Response(result.content, 200, headers, result.media_type)
+        except ServiceError as error:
+            status, code, outcome = error.status, error.code, error.outcome
+            return problem(request, error)
+        except asyncio.CancelledError:
+            status, code, outcome = 499, "client_gone", "cancelled"
+            raise
+        except Exception as error:
+            log.error("request %s failed", request_id(request), exc_info=error)
+            return problem(request, InternalError())
+        finally:
+            engine.inflight -= 1
+            metrics.inflight.dec()
+            metrics.request_finished(status, code, outcome, time.monotonic() - started)
+
+
+def parse_view(request: Request) -> bool:
+    """Whether the overlay is wanted.
+
+    Raises:
+        RequestError: 400, an unknown query name or value.
+    """
+    for name, value in request.query_params.multi_items():
+        if name != "view" or value not in ("ids", "overlay"):
+            raise RequestError(
+                400, f"Unknown query {name}={value}"[:200] + ". The only one is view=ids or view=overlay."
+            )
+    return request.query_params.get("view") == "overlay"
+
+
+def deadline_seconds(request: Request, limit_ms: int) -> float:
+    """The service's deadline, or the request's where that is sooner.
+
+    Raises:
+        RequestError: 400, X-Deadline-Ms is not a positive whole number.
+    """
+    given = request.headers.get("x-deadline-ms")
+    if given is None:
+        return limit_ms / 1000
+    if not re.fullmatch(r"[0-9]{1,9}", given) or int(given) < 1:
+        raise RequestError(
+            400, f"X-Deadline-Ms is {given[:50]!r}; expected a whole number of milliseconds, at least 1."
+        )
+    return min(int(given), limit_ms) / 1000
+
+
+async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
+    """The result of the work, which is cancelled when the client leaves.
+
+    Raises:
+        ClientGoneError: it left.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(wait_until_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError()
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def wait_until_gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,263 @@
+"""What stands behind the routes: decoding threads, the batcher, the workers, and whether they are ready."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from model import codec
+from model.codec import Pixels
+from model.panoptic import Panoptic
+from service import responses
+from service.admission import Ticket
+from service.batcher import Batcher
+from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError
+from service.metrics import Metrics
+from service.responses import Answer
+from service.settings import Settings
+from service.worker import WorkerStartError
+
+log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+REFUSALS = {codec.ImageTooLargeError: 413, codec.UnsupportedImageError: 415, codec.CorruptImageError: 422}
+
+
+class Backend(Protocol):
+    """Who computes: the pool of workers, or a predictor in this process."""
+
+    @property
+    def live(self) -> int:
+        """Devices that answer now."""
+
+    @property
+    def metadata(self) -> Any:
+        """Of the archive, with `categories` and `to_json`."""
+
+    @property
+    def device(self) -> str:
+        """Names of the devices."""
+
+    @property
+    def precision(self) -> str:
+        """The network's type."""
+
+    @property
+    def model_name(self) -> str:
+        """As clients see it."""
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """What images have to share to be batched."""
+
+    async def start(self) -> None:
+        """Load and warm up."""
+
+    async def run(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+class InProcess:
+    """A predictor on one thread of this process.
+
+    Args:
+        predictor: with `predict`, `padded_size`, `warm_up`, `metadata`, `device`, `precision`, `model_name`.
+        warmup_sizes: heights and widths to run before ready.
+    """
+
+    def __init__(self, predictor: Any, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+        self._predictor, self._sizes = predictor, warmup_sizes
+        self._thread = ThreadPoolExecutor(1, "predictor")
+        self.live = 0
+        self.metadata = predictor.metadata
+        self.device, self.precision = str(predictor.device), str(predictor.precision)
+        self.model_name = str(predictor.model_name)
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """What images have to share to be batched."""
+        rows, columns = self._predictor.padded_size(height, width)
+        return rows, columns
+
+    async def start(self) -> None:
+        """Warm up."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._predictor.warm_up, self._sizes)
+        self.live = 1
+
+    async def run(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image."""
+        found: list[Panoptic] = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._predictor.predict, images
+        )
+        return found
+
+    async def close(self) -> None:
+        """End the thread."""
+        self.live = 0
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class Timing:
+    """Where the time of one request went, in seconds."""
+
+    deadline: float
+    decode: float = 0.0
+    encode: float = 0.0
+    ticket: Ticket = field(default_factory=lambda: Ticket(0))
+
+    def header(self) -> str:
+        """As Server-Timing has it, in milliseconds."""
+        stages = {
+            "decode": self.decode,
+            "queue": self.ticket.queue_seconds,
+            "infer": self.ticket.infer_seconds,
+            "encode": self.encode,
+        }
+        return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in stages.items())
+
+
+class Engine:
+    """Bytes in, answers out.
+
+    Args:
+        settings: of the service.
+        metrics: of the application.
+        make_backend: called when the engine starts.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, make_backend: Callable[[], Backend]) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.draining = False
+        self.inflight = 0
+        self._make_backend = make_backend
+        self._threads = ThreadPoolExecutor(settings.decode_threads, "codec")
+        self.backend: Backend | None = None
+        self.batcher: Batcher[Pixels, Panoptic] | None = None
+        self.failure: str | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self._colors: dict[int, tuple[int, int, int]] = {}
+
+    async def start(self) -> None:
+        """Load, warm up, open the queue."""
+        settings = self.settings
+        self.backend = backend = self._make_backend()
+        await backend.start()
+        self._colors = {category.id: category.color for category in backend.metadata.categories}
+        on_cpu = backend.device.startswith("cpu")
+        self.batcher = Batcher(
+            backend.run,
+            max_batch_size=settings.max_batch_size or (1 if on_cpu else 8),
+            max_batch_pixels=settings.max_batch_pixels,
+            max_queue=settings.max_queue,
+            max_queue_pixels=settings.max_queue_pixels,
+            concurrency=backend.live,
+            observer=self.metrics,
+        )
+        facts = {"name": backend.model_name, "device": backend.device, "precision": backend.precision}
+        self.metrics.model.info(facts)
+        log.info("ready: %s on %s, %s", backend.model_name, backend.device, backend.precision)
+
+    async def start_or_fail(self) -> None:
+        """Start; a failure is logged in one line, kept in `failure` and told to `on_failure`."""
+        try:
+            await self.start()
+        except WorkerStartError as error:
+            self.failure = str(error)
+            log.error("cannot start: %s", error)
+            self.on_failure()
+
+    async def close(self) -> None:
+        """End everything; what still waits fails."""
+        self.draining = True
+        if self.batcher:
+            await self.batcher.close()
+        if self.backend:
+            await self.backend.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def resize(self, live: int) -> None:
+        """The number of live workers changed."""
+        if self.batcher:
+            self.batcher.resize(live)
+
+    @property
+    def reason_not_ready(self) -> str | None:
+        """Why no work is taken now; None where it is."""
+        if self.draining:
+            return "The service is stopping."
+        if self.batcher is None or self.backend is None:
+            return "The model is loading."
+        if self.backend.live == 0:
+            return "The worker is restarting."
+        return None
+
+    def check_ready(self) -> tuple[Backend, Batcher[Pixels, Panoptic]]:
+        """What work needs.
+
+        Raises:
+            NotReadyError: it is not there.
+        """
+        reason = self.reason_not_ready
+        if reason or self.backend is None or self.batcher is None:
+            raise NotReadyError(f"{reason} Try again soon.")
+        return self.backend, self.batcher
+
+    async def segment(self, content: bytes, form: str, overlay: bool, request_id: str, timing: Timing) -> Answer:
+        """The answer to one image.
+
+        Args:
+            content: of the image file.
+            form: of `negotiation.FORMS`.
+            overlay: a picture over the photo in place of the map of ids.
+            request_id: to be repeated in the answer.
+            timing: its deadline is kept, its times are filled in.
+
+        Raises:
+            ServiceError: of any kind that the image, the queue or the device gives reason for.
+        """
+        backend, batcher = self.check_ready()
+        timing.ticket = batcher.reserve(0)
+        try:
+            photo, timing.decode = await self._off_loop("decode", timing.deadline, partial(self._decode, content))
+            height, width = photo.shape[:2]
+            rows, columns = backend.padded_size(height, width)
+            batcher.release(timing.ticket)
+            timing.ticket = batcher.reserve(height * width)
+            panoptic = await batcher.submit(
+                photo,
+                key=(rows, columns),
+                pixels=height * width,
+                padded_pixels=rows * columns,
+                deadline=timing.deadline,
+                ticket=timing.ticket,
+            )
+        finally:
+            batcher.release(timing.ticket)
+        facts = responses.describe(panoptic, backend.model_name, request_id)
+        build = partial(responses.build, form, facts, panoptic, photo if overlay else None, self._colors)
+        answer, timing.encode = await self._off_loop("encode", timing.deadline, build)
+        return answer
+
+    def _decode(self, content: bytes) -> Pixels:
+        try:
+            return codec.decode(content, self.settings.max_pixels)
+        except codec.ImageError as error:
+            raise ImageRefusedError(REFUSALS[type(error)], str(error)) from error
+
+    async def _off_loop(self, stage: str, deadline: float, work: Callable[[], Value]) -> tuple[Value, float]:
+        """Run codec work on a thread: its result and how long it took, waiting for a thread included."""
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(max(deadline - start, 0)):
+                result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TimeoutError:
+            raise DeadlineExceededError() from None
+        seconds = time.monotonic() - start
+        self.metrics.stage_finished(stage, seconds)
+        return result, seconds

@@ -1,0 +1,105 @@
+"""uvicorn with a drain: SIGTERM turns the service away from new work and lets accepted requests finish.
+
+uvicorn alone closes its listener at once and raises the signal again, and waits for ever for headers.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.engine import Engine
+
+log = logging.getLogger(__name__)
+
+HEADER_SECONDS = 10.0
+"""For the headers of a request to arrive, from the opening of the connection or the first byte."""
+LINGER_SECONDS = 1.0
+"""The listener stays open at least this long after SIGTERM, so that balancers see the refusals."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """Closes a connection whose headers do not arrive in time."""
+
+    _guard: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start to wait for headers."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """The first byte of a further request starts the wait anew."""
+        if self._guard is None and (self.cycle is None or self.cycle.response_complete):
+            self._watch()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """They are here."""
+        self._unwatch()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        self._guard = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._guard:
+            self._guard.cancel()
+            self._guard = None
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops in two steps.
+
+    Args:
+        config: of uvicorn.
+        engine: that is asked to drain.
+        drain_seconds: at most.
+    """
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._engine, self._drain_seconds = engine, drain_seconds
+        self._draining: asyncio.Task[None] | None = None
+        engine.on_failure = self._stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain at the first signal, stop at the second; never raise them again, so that the exit status is 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+        else:
+            self.force_exit = self.should_exit = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def _drain(self) -> None:
+        log.info("draining: %d requests in flight, %g s at most", self._engine.inflight, self._drain_seconds)
+        self._engine.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds - LINGER_SECONDS):
+                await asyncio.sleep(LINGER_SECONDS)
+                while self._engine.inflight:
+                    await asyncio.sleep(0.02)
+        self.should_exit = True
