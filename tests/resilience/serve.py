@@ -1,0 +1,40 @@
+"""The real service on a port, its workers emulated: `python -m tests.resilience.serve --port 8123`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from service import app as application
+from service.server import DrainingServer, GuardedProtocol
+from service.settings import Settings
+from tests.service.emulated import Emulated, standard
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--max-queue", type=int, default=64)
+    arguments = parser.parse_args()
+    with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
+        Path(archive.name).write_bytes(b"emulated")
+        settings = Settings(
+            model=Path(archive.name),
+            port=arguments.port,
+            max_batch_size=8,
+            max_queue=arguments.max_queue,
+            warmup_sizes=(),
+        )
+        application.load_predictor = emulated  # type: ignore[assignment]
+        app = application.create_app(settings)
+        config = uvicorn.Config(app, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False)
+        DrainingServer(config, app.state.engine, settings.drain_seconds).run()
+
+
+def emulated(path: Path, device: str, precision: str) -> Emulated:  # noqa: ARG001
+    return standard()
+
+
+if __name__ == "__main__":
+    main()
