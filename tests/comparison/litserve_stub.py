@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import litserve
-from fastapi import Response
+from fastapi import Request, Response
 from numpy.typing import NDArray
 
 from model.codec import decode, encode_png, ids_to_rgb
@@ -18,7 +18,7 @@ class Stub(litserve.LitAPI):
     def setup(self, device: str) -> None:  # noqa: ARG002
         self.predictor = standard()
 
-    def decode_request(self, request: Any) -> NDArray[Any]:
+    def decode_request(self, request: Request) -> NDArray[Any]:
         return decode(request["image"].file.read(), 40_000_000)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
