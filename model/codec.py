@@ -7,14 +7,33 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 try:
     from isal import isal_zlib as deflate
 except ImportError:  # pragma: no cover -- no wheel for this platform
     import zlib as deflate  # type: ignore[no-redef]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "MPO", "GIF")
+PLUGINS = (
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    MpoImagePlugin.MpoImageFile,
+    GifImagePlugin.GifImageFile,
+)
+FORMATS = tuple(plugin.format for plugin in PLUGINS)
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
 MAX_SIDE = 65_535
 

@@ -12,10 +12,11 @@ def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit: known mistakes print their message, without a traceback."""
     from model.archive import ArchiveError
     from model.checkpoint import CheckpointError
+    from model.panoptic_folder import AnnotationError
 
     try:
         sys.exit(main() or 0)
-    except (ArchiveError, CheckpointError, CommandError, OSError, ValueError) as error:
+    except (AnnotationError, ArchiveError, CheckpointError, CommandError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:

@@ -131,3 +131,16 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     if listed - present:
         raise AnnotationError(f"{record.mask}: id {min(listed - present)} is in the JSON and not in the PNG.")
     return ids
+
+
+def read_id_list(text: str) -> set[int]:
+    """Image ids from FILE:KEY, a JSON object that lists them under KEY.
+
+    Raises:
+        AnnotationError: the file has no such list.
+    """
+    file, _, key = text.rpartition(":")
+    try:
+        return {int(number) for number in json.loads(Path(file).read_text(encoding="utf-8"))[key]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise AnnotationError(f"{text}: expected FILE:KEY with a list of image ids under KEY.") from error

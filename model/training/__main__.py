@@ -7,14 +7,13 @@ A run that was stopped goes on where it was.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, run
-from model.panoptic_folder import load_annotations
+from model.panoptic_folder import load_annotations, read_id_list
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise
 from model.training.loop import NonFiniteLossError, Trainer
@@ -42,21 +41,12 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def read_ids(text: str) -> set[int]:
-    """Image ids from FILE:KEY."""
-    file, _, key = text.rpartition(":")
-    try:
-        return {int(i) for i in json.loads(Path(file).read_text(encoding="utf-8"))[key]}
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CommandError(f"--ids {text}: expected FILE:KEY with a list of image ids under KEY.") from error
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
     annotations = load_annotations(args.annotations, args.images, args.masks)
     if args.ids:
-        annotations = annotations.select(read_ids(args.ids))
+        annotations = annotations.select(read_id_list(args.ids))
     if not annotations.images:
         raise CommandError(f"{args.annotations} has no images to train on.")
     recipe = RECIPES[args.config]()

@@ -1,0 +1,205 @@
+"""`python -m model.evaluate`: an archive's PQ, SQ, RQ, mIoU and AP on an annotated folder.
+
+python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_val.json --images val --masks panoptic_val
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from model import codec
+from model.average_precision import AveragePrecision
+from model.categories import Category
+from model.command import CommandError, run
+from model.overlay import draw_overlay
+from model.panoptic import Panoptic
+from model.panoptic_folder import Annotations, ImageRecord, load_annotations, read_id_list, read_ids
+from model.panoptic_quality import Labelled, PanopticQuality
+from model.predictor import Analysis, Predictor
+
+MAX_PIXELS = 200_000_000
+AHEAD = 4
+
+
+class Analyst(Protocol):
+    """What is evaluated; `Predictor` is one."""
+
+    metadata: Any
+
+    def analyze(self, images: list[codec.Pixels]) -> list[Analysis]:
+        """Everything found in each image."""
+
+
+class Evaluation:
+    """Scores over images, added one by one.
+
+    Args:
+        categories: in semantic order.
+        with_ap: also box and mask AP, which needs pycocotools.
+    """
+
+    def __init__(self, categories: tuple[Category, ...], with_ap: bool = True) -> None:
+        self.categories = categories
+        self.quality = PanopticQuality()
+        self.confusion = np.zeros((len(categories), len(categories)), np.int64)
+        self.precision = AveragePrecision(categories) if with_ap else None
+        self.worst: list[tuple[float, str]] = []
+
+    def add(self, record: ImageRecord, ids: NDArray[np.int32], found: Analysis) -> None:
+        """Count one image.
+
+        Args:
+            record: its annotation.
+            ids: (H, W) ground-truth segment ids.
+            found: by the network.
+        """
+        truth = Labelled(
+            ids,
+            {segment.id: segment.category_id for segment in record.segments},
+            frozenset(segment.id for segment in record.segments if segment.iscrowd),
+        )
+        one = PanopticQuality()
+        one.add(truth, labelled(found.panoptic))
+        self.quality = self.quality + one
+        self.worst.append((one.average([label.id for label in self.categories])["pq"], record.photo.name))
+        index = {label.id: i for i, label in enumerate(self.categories)}
+        semantic = np.full(ids.shape, 255, np.int64)
+        for segment in record.segments:
+            semantic[ids == segment.id] = index[segment.category_id]
+        valid = (semantic != 255) & (found.semantic < len(self.categories))
+        pairs = semantic[valid] * len(self.categories) + found.semantic[valid]
+        self.confusion += np.bincount(pairs, minlength=self.confusion.size).reshape(self.confusion.shape)
+        if self.precision:
+            self.precision.add(record, ids, found)
+
+    def result(self) -> dict[str, Any]:
+        """The scores, 0-100, as CONTRACT names them."""
+        things = [label.id for label in self.categories if label.isthing]
+        stuff = [label.id for label in self.categories if not label.isthing]
+        union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
+        iou = 100 * self.confusion.diagonal() / np.maximum(union, 1)
+        per_class = {}
+        for i, label in enumerate(self.categories):
+            tally = self.quality.tallies.get(label.id)
+            if tally and tally.counts:
+                counts = {"tp": tally.tp, "fp": tally.fp, "fn": tally.fn}
+                per_class[label.name] = {**tally.scores(), "iou": float(iou[i]), **counts}
+        precision = self.precision.result() if self.precision else {"box_ap": None, "mask_ap": None}
+        return {
+            "all": self.quality.average(things + stuff),
+            "stuff": self.quality.average(stuff),
+            "things": self.quality.average(things),
+            "per_class": per_class,
+            "miou": float(iou[union > 0].mean()) if (union > 0).any() else 0.0,
+            **precision,
+            "images": len(self.worst),
+        }
+
+
+def labelled(panoptic: Panoptic) -> Labelled:
+    """An answer as the metric wants it."""
+    return Labelled(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
+
+
+def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels, NDArray[np.int32]]:
+    """A photo and its segment ids."""
+    return record, codec.decode(record.photo.read_bytes(), MAX_PIXELS), read_ids(record)
+
+
+def read_ahead(
+    records: tuple[ImageRecord, ...], threads: int
+) -> Iterator[tuple[ImageRecord, codec.Pixels, NDArray[np.int32]]]:
+    """Photos in order, a few decoded ahead: memory stays bounded."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(read, record) for record in records[:AHEAD]]
+        for i in range(len(records)):
+            yield waiting.pop(0).result()
+            if i + AHEAD < len(records):
+                waiting.append(pool.submit(read, records[i + AHEAD]))
+
+
+def evaluate(predictor: Analyst, annotations: Annotations, with_ap: bool = True, progress: bool = True) -> Evaluation:
+    """Evaluate on every image of a data set.
+
+    Raises:
+        CommandError: archive and annotations differ in categories.
+    """
+    known = {label.id: label.name for label in predictor.metadata.categories}
+    wanted = {label.id: label.name for label in annotations.categories}
+    if known != wanted:
+        odd = sorted(set(known.items()) ^ set(wanted.items()))[:5]
+        raise CommandError(f"Archive and annotations differ in categories: {odd}. Evaluate on the archive's own.")
+    evaluation = Evaluation(predictor.metadata.categories, with_ap)
+    pairs = read_ahead(annotations.images, 2)
+    for record, photo, ids in tqdm(pairs, total=len(annotations.images), unit="image", disable=not progress):
+        evaluation.add(record, ids, predictor.analyze([photo])[0])
+    return evaluation
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores for reading."""
+    lines = [f"{'':>24}     PQ     SQ     RQ    IoU     tp     fp     fn"]
+    for name, row in result["per_class"].items():
+        scores = " ".join(f"{row[key]:6.1f}" for key in ("pq", "sq", "rq", "iou"))
+        lines.append(f"{name:>24} {scores} {row['tp']:6d} {row['fp']:6d} {row['fn']:6d}")
+    for name in ("all", "things", "stuff"):
+        lines.append(f"{name:>24} " + " ".join(f"{result[name][key]:6.1f}" for key in ("pq", "sq", "rq")))
+    ap = ", ".join(
+        f"{key.replace('_', ' ')} {result[key]:.1f}" for key in ("box_ap", "mask_ap") if result[key] is not None
+    )
+    lines.append(f"mIoU {result['miou']:.1f}" + (f", {ap}" if ap else "") + f"; {result['images']} images")
+    return "\n".join(lines)
+
+
+def draw_worst(predictor: Predictor, annotations: Annotations, evaluation: Evaluation, folder: Path) -> None:
+    """Pictures of the ten images with the lowest PQ, named by it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    colors = {label.id: label.color for label in annotations.categories}
+    records = {record.photo.name: record for record in annotations.images}
+    for quality, name in sorted(evaluation.worst)[:10]:
+        photo = codec.decode(records[name].photo.read_bytes(), MAX_PIXELS)
+        picture = draw_overlay(photo, predictor.predict([photo])[0], colors)
+        Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__.split("\n")[0])
+    parser.epilog = (
+        "Example: python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_val.json "
+        "--images val --masks panoptic_val --json scores.json"
+    )
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--annotations", required=True, type=Path, help="COCO-panoptic JSON")
+    parser.add_argument("--images", required=True, type=Path, help="folder of photos")
+    parser.add_argument("--masks", required=True, type=Path, help="folder of id PNGs")
+    parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to evaluate (default: all)")
+    parser.add_argument("--json", type=Path, help="file for the scores")
+    parser.add_argument("--worst", type=Path, help="folder for pictures of the worst images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    args = parser.parse_args(argv)
+    annotations = load_annotations(args.annotations, args.images, args.masks)
+    if args.ids:
+        annotations = annotations.select(read_id_list(args.ids))
+    if not annotations.images:
+        raise CommandError(f"{args.annotations} has no images to evaluate on.")
+    predictor = Predictor(args.archive, args.device)
+    evaluation = evaluate(predictor, annotations)
+    result = evaluation.result()
+    print(table(result))  # noqa: T201
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.worst:
+        draw_worst(predictor, annotations, evaluation, args.worst)
+
+
+if __name__ == "__main__":
+    run(main)
