@@ -154,12 +154,12 @@ class WorkerPool:
         """
         if not self._live:
             raise DeviceLostError("No worker is ready.", started=False)
-        device, worker = min(self._live.items(), key=lambda live: live[1].outstanding)
+        worker = min(self._live.values(), key=lambda live: live.outstanding)
         try:
             return await worker.run(images)
         finally:
             if self._observer:
-                self._observer.device_memory_changed(device, worker.device_memory)
+                self._observer.device_memory_changed(worker.description["device"], worker.device_memory)
 
     async def close(self) -> None:
         """End all workers."""
@@ -178,10 +178,10 @@ class WorkerPool:
             raise
         self.description = self.description or worker.description
         self._live[device] = worker
-        log.info("Worker %d is ready on %s.", worker.pid, device)
+        log.info("Worker %d is ready on %s.", worker.pid, worker.description["device"])
         worker.ended.add_done_callback(lambda _: self._bury(device, worker))
         if self._observer:
-            self._observer.device_memory_changed(device, worker.device_memory)
+            self._observer.device_memory_changed(worker.description["device"], worker.device_memory)
         self._tell()
         return worker
 
