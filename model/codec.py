@@ -12,7 +12,6 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
     GifImagePlugin,
     Image,
     JpegImagePlugin,
-    MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -24,16 +23,18 @@ try:
 except ImportError:  # pragma: no cover -- no wheel for this platform
     import zlib as deflate  # type: ignore[no-redef]
 
-PLUGINS = (
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    WebPImagePlugin.WebPImageFile,
-    BmpImagePlugin.BmpImageFile,
-    TiffImagePlugin.TiffImageFile,
-    MpoImagePlugin.MpoImageFile,
-    GifImagePlugin.GifImageFile,
+OPENERS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,  # also opens MPO
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        GifImagePlugin.GifImageFile,
+    )
 )
-FORMATS = tuple(plugin.format for plugin in PLUGINS)
+FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
 MAX_SIDE = 65_535
 
@@ -76,7 +77,7 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
     """
     Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=OPENERS) as image:
             width, height = image.size
             check_size(height, width, max_pixels)
             image.load()

@@ -2,8 +2,8 @@
 
     python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay
 
-Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg. A run
-that was stopped goes on where it was. A photo that cannot be decoded is reported and skipped.
+Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg. A
+run that was stopped goes on where it was. A photo that cannot be decoded is reported and skipped.
 """
 
 import argparse
