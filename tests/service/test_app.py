@@ -181,7 +181,7 @@ def test_unknown_routes_and_methods_are_problems(client: TestClient, method: str
 def test_a_defect_says_nothing_internal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(TopAndBottom):
         def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
-            raise ValueError("secret path /etc")
+            raise ValueError(f"secret path /etc, {len(images)} images")
 
     with TestClient(create_app(settings(tmp_path), Broken())) as client:
         answer = client.post("/panoptic", content=photo())
