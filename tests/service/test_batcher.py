@@ -1,57 +1,13 @@
 """The batcher, driven by a device that does what the test says when it says so."""
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from service.batch_time import BatchTime
-from service.batcher import Batcher
-from service.errors import DeadlineExceededError, NotReadyError, PoisonousImageError, QueueFullError
-from service.recovery import DeviceLostError, OutOfDeviceMemoryError
-
-
-class Device:
-    """Answers `item.upper()` when its gate is open; fails as `fault(items)` says."""
-
-    def __init__(self, fault: Callable[[list[str]], Exception | None] = lambda _: None) -> None:
-        self.batches: list[list[str]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.fault = fault
-
-    async def __call__(self, items: list[str]) -> list[str]:
-        self.batches.append(items)
-        await self.gate.wait()
-        if error := self.fault(items):
-            raise error
-        return [item.upper() for item in items]
-
-
-def make(device: Any, **changes: Any) -> Batcher[str, str]:
-    limits = {"max_batch_size": 4, "max_batch_pixels": 100, "max_queue": 32, "max_queue_pixels": 1000}
-    return Batcher(device, **{**limits, **changes})
-
-
-def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 1, seconds: float = 5.0) -> Any:
-    deadline = time.monotonic() + seconds
-    call = batcher.submit(item, key=key, pixels=pixels, padded_pixels=pixels, deadline=deadline)
-    return asyncio.ensure_future(call)
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), 10))
-
-    run.__name__ = test.__name__
-    return run
+from service.errors import DeadlineExceededError, NotReadyError, QueueFullError
+from tests.service.devices import Device, in_loop, make, submit, turns
 
 
 @in_loop
@@ -211,82 +167,6 @@ async def test_a_deadline_that_cannot_be_met_is_refused_early_until_the_estimate
     for _ in range(3):
         batcher._times["a"].doubt()
     assert await submit(batcher, "a", seconds=5.0) == "A"
-
-
-@in_loop
-async def test_a_failing_batch_is_halved_until_the_culprit_is_alone() -> None:
-    device = Device(lambda items: ValueError("bad") if "x" in items else None)
-    batcher = make(device, concurrency=0)
-    calls = [submit(batcher, item) for item in "abxd"]
-    await turns()
-    batcher.resize(1)
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [results[i] for i in (0, 1, 3)] == ["A", "B", "D"]
-    assert isinstance(results[2], ValueError)
-    assert device.batches == [list("abxd"), list("ab"), list("xd"), ["x"], ["d"]]
-
-
-@in_loop
-async def test_a_shortage_of_memory_halves_the_budget_and_all_that_fit_alone_succeed() -> None:
-    device = Device(lambda items: OutOfDeviceMemoryError() if len(items) > 2 else None)
-    batcher = make(device, concurrency=0, max_batch_pixels=8)
-    calls = [submit(batcher, item, pixels=2) for item in "abcdefgh"]
-    await turns()
-    batcher.resize(1)
-    assert await asyncio.gather(*calls) == list("ABCDEFGH")
-    shrunk = batcher.pixel_budget
-    assert 4 <= shrunk < 8
-    for _ in range(40):
-        await submit(batcher, "a")
-    assert batcher.pixel_budget == 8
-
-
-@in_loop
-async def test_a_shortage_of_memory_that_stays_fails_the_item_alone() -> None:
-    device = Device(lambda _: OutOfDeviceMemoryError())
-    with pytest.raises(OutOfDeviceMemoryError):
-        await submit(make(device), "a")
-    assert len(device.batches) == 2
-
-
-@in_loop
-async def test_a_lost_device_replays_suspects_alone_and_refuses_only_the_one_that_kills_again() -> None:
-    device = Device(lambda items: DeviceLostError("killed", started=True) if "x" in items else None)
-    batcher = make(device, concurrency=0)
-    calls = [submit(batcher, item) for item in "abxd"]
-    await turns()
-    batcher.resize(1)
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [results[i] for i in (0, 1, 3)] == ["A", "B", "D"]
-    assert isinstance(results[2], PoisonousImageError)
-    assert device.batches == [list("abxd"), ["a"], ["b"], ["x"], ["d"]]
-
-
-@in_loop
-async def test_suspects_are_replayed_one_at_a_time_even_with_two_devices() -> None:
-    device = Device(lambda items: DeviceLostError("killed", started=True) if len(items) > 1 else None)
-    batcher = make(device, concurrency=0)
-    calls = [submit(batcher, item) for item in "abc"]
-    await turns()
-    batcher.resize(2)
-    await turns(1)
-    device.gate.clear()
-    await turns(20)
-    assert device.batches == [list("abc"), ["a"]]
-    device.gate.set()
-    assert await asyncio.gather(*calls) == list("ABC")
-
-
-@in_loop
-async def test_a_batch_that_the_lost_device_never_began_is_repeated_as_it_was() -> None:
-    faults = iter([DeviceLostError("killed", started=False)])
-    device = Device(lambda _: next(faults, None))
-    batcher = make(device, concurrency=0)
-    calls = [submit(batcher, item) for item in "ab"]
-    await turns()
-    batcher.resize(1)
-    assert await asyncio.gather(*calls) == ["A", "B"]
-    assert device.batches == [["a", "b"], ["a", "b"]]
 
 
 @in_loop

@@ -1,0 +1,49 @@
+"""A device that does what the test says when it says so, and what drives a batcher with it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from service.batcher import Batcher
+
+
+class Device:
+    """Answers `item.upper()` when its gate is open; fails as `fault(items)` says."""
+
+    def __init__(self, fault: Callable[[list[str]], Exception | None] = lambda _: None) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault = fault
+
+    async def __call__(self, items: list[str]) -> list[str]:
+        self.batches.append(items)
+        await self.gate.wait()
+        if error := self.fault(items):
+            raise error
+        return [item.upper() for item in items]
+
+
+def make(device: Any, **changes: Any) -> Batcher[str, str]:
+    limits = {"max_batch_size": 4, "max_batch_pixels": 100, "max_queue": 32, "max_queue_pixels": 1000}
+    return Batcher(device, **{**limits, **changes})
+
+
+def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 1, seconds: float = 5.0) -> Any:
+    deadline = time.monotonic() + seconds
+    call = batcher.submit(item, key=key, pixels=pixels, padded_pixels=pixels, deadline=deadline)
+    return asyncio.ensure_future(call)
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(asyncio.wait_for(test(), 10))
+
+    run.__name__ = test.__name__
+    return run
