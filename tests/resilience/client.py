@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,8 +93,12 @@ async def serving(command: list[str], port: int, path: str = "/health/ready") ->
         await probe.close()
         yield process.pid
     finally:
+        below = tree(process.pid)[1:]
         process.terminate()
         process.wait(30)
+        for pid in below:  # LitServe leaves its processes behind
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def our_server(port: int, *arguments: str) -> list[str]:
