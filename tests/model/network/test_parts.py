@@ -1,0 +1,145 @@
+"""Boxes, anchors, images and operators by hand; every part scripts and takes nothing for an answer."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.archive import quiet
+from model.network import boxes as box_ops
+from model.network.anchors import Anchors, cell_anchors
+from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side
+from model.network.images import test_scale as scale_for_test
+from model.network.instance_head import Candidates, pool
+from model.network.structures import Pyramid
+from model.ops import deform_conv2d
+
+
+def test_boxes_cover_their_far_edge() -> None:
+    assert box_ops.areas(torch.tensor([[2.0, 3, 4, 3]])).tolist() == [3.0]
+    pair = torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([[5.0, 0, 14, 9]])
+    assert box_ops.iou(*pair).item() == pytest.approx(50 / 150)
+
+
+def test_decoding_undoes_encoding() -> None:
+    boxes, targets = torch.tensor([[0.0, 0, 9, 19]]), torch.tensor([[3.0, 1, 30, 12]])
+    weights = [10.0, 10.0, 5.0, 5.0]
+    torch.testing.assert_close(box_ops.decode(boxes, box_ops.encode(boxes, targets, weights), weights), targets)
+    huge = box_ops.decode(boxes, torch.tensor([[0.0, 0, 100, 0]]), [1.0] * 4)
+    assert float(huge[0, 2] - huge[0, 0] + 1) == pytest.approx(10 * 1000 / 16)
+
+
+def test_equal_overlap_survives_suppression() -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 4]])  # IoU exactly 0.5
+    assert box_ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0, 1]
+    assert box_ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.49).tolist() == [0]
+    assert box_ops.nms(boxes[:0], torch.zeros(0), 0.5).tolist() == []
+
+
+def test_anchors_of_stride_16_are_the_published_ones() -> None:
+    wanted = [[-84.0, -40, 99, 55], [-56, -56, 71, 71], [-36, -80, 51, 95]]
+    assert cell_anchors(16, 8, [0.5, 1, 2]).tolist() == wanted
+    level = Anchors([16], 8, [0.5, 1, 2])([(2, 3)])[0]
+    assert level.shape == (18, 4)
+    assert (level[3] - level[0]).tolist() == [16, 0, 16, 0]  # next column
+    assert (level[9] - level[0]).tolist() == [0, 16, 0, 16]  # next row
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "sides"),
+    [(480, 640, (800, 1067)), (500, 1000, (666, 1333)), (1, 20_000, (1, 1333)), (1, 1, (800, 800))],
+)
+def test_sides_are_scaled_and_never_vanish(height: int, width: int, sides: tuple[int, int]) -> None:
+    scale = scale_for_test(height, width, 800, 1333)
+    assert (scaled_side(height, scale), scaled_side(width, scale)) == sides
+    assert padded_side(sides[0]) % 32 == 0
+    assert 0 <= padded_side(sides[0]) - sides[0] < 32
+
+
+def test_resizing_uses_the_exact_factor() -> None:
+    ramp = torch.arange(10.0)[None, None].expand(1, 1, 10)
+    resized = resize_bilinear(ramp, 0.75, 1, 8)[0, 0]  # sample k is at (k + 0.5) / 0.75 - 0.5
+    wanted = [min((k + 0.5) / 0.75 - 0.5, 9) for k in range(8)]
+    torch.testing.assert_close(resized, torch.tensor(wanted))
+
+
+def test_images_of_other_padded_sizes_are_refused() -> None:
+    transform = ImageTransform([0.0] * 3, [1.0] * 3, 64, 128)
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8), torch.zeros(3, 64, 128, dtype=torch.uint8)]
+    with pytest.raises(ValueError, match="image 1 is 64 x 128"):
+        transform(images)
+
+
+def naive(features: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+    """Deformable convolution in float64, one sample at a time."""
+    _, channels, height, width = features.shape
+    out = torch.zeros(1, weight.size(0), height, width, dtype=torch.float64)
+    for row, column, tap in itertools.product(range(height), range(width), range(9)):
+        y = row + tap // 3 - 1 + float(offsets[0, 2 * tap, row, column])
+        x = column + tap % 3 - 1 + float(offsets[0, 2 * tap + 1, row, column])
+        sample = torch.zeros(channels, dtype=torch.float64)
+        for v, u in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)):
+            if 0 <= v < height and 0 <= u < width:
+                sample += features[0, :, v, u].double() * (1 - abs(y - v)) * (1 - abs(x - u))
+        out[0, :, row, column] += weight[:, :, tap // 3, tap % 3].double() @ sample
+    return out
+
+
+@pytest.mark.parametrize("kind", ["small", "integer", "border", "far"])
+def test_deformable_convolution_equals_float64(kind: str) -> None:
+    torch.manual_seed(0)
+    features, weight = torch.randn(1, 3, 5, 6), torch.randn(4, 3, 3, 3)
+    offsets = torch.randn(1, 18, 5, 6)
+    offsets = {"small": offsets, "integer": offsets.round(), "border": offsets * 3, "far": offsets * 1e6}[kind]
+    with torch.no_grad():
+        found = deform_conv2d(features, offsets, weight, None)
+    torch.testing.assert_close(found, naive(features, offsets, weight).float(), atol=1e-4, rtol=0)
+
+
+def test_deformable_convolution_scripts_and_takes_a_batch() -> None:
+    torch.manual_seed(0)
+    features, weight, bias = torch.randn(3, 4, 7, 9), torch.randn(2, 4, 3, 3), torch.randn(2)
+    offsets = 2 * torch.randn(3, 18, 7, 9)
+    with quiet():
+        scripted = torch.jit.script(deform_conv2d)
+    with torch.no_grad():
+        whole = deform_conv2d(features, offsets, weight, bias)
+        assert torch.equal(whole, scripted(features, offsets, weight, bias))
+        for i in range(3):
+            alone = deform_conv2d(features[i : i + 1], offsets[i : i + 1], weight, bias)
+            torch.testing.assert_close(whole[i : i + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_deformable_gradients_are_torchvisions() -> None:
+    from torchvision.ops import deform_conv2d as reference
+
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 6, 5), 2 * torch.randn(2, 18, 6, 5), torch.randn(4, 3, 3, 3), torch.randn(4)]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    ours = torch.autograd.grad(deform_conv2d(*inputs).square().sum(), inputs)
+    theirs = torch.autograd.grad(reference(*inputs, padding=1).square().sum(), inputs)
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, atol=1e-3, rtol=1e-4)
+
+
+def test_pooling_no_boxes_gives_none() -> None:
+    levels = [torch.randn(2, 4, side, side) for side in (16, 8, 4, 2, 1)]
+    pooled = pool(Pyramid(*levels), [torch.zeros(0, 4), torch.zeros(0, 4)], 7, 224.0)
+    assert pooled.shape == (0, 4, 7, 7)
+
+
+def test_detections_of_nothing() -> None:
+    candidates = Candidates(0.05, 0.6, 100)
+    boxes, scores = torch.zeros(0, 4, 4), torch.zeros(0, 4)
+    assert candidates.instances(boxes, scores)[2].tolist() == []
+    assert candidates.panoptic(boxes, scores)[2].tolist() == [0]
+
+
+def test_one_suppression_over_all_classes() -> None:  # quirk Q11
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 9]])[:, None].expand(2, 3, 4)
+    scores = torch.tensor([[0.1, 0.9, 0.0], [0.2, 0.0, 0.8]])
+    assert Candidates(0.05, 0.6, 100).panoptic(boxes, scores)[2].tolist() == [1]
+    assert Candidates(0.05, 0.6, 100).instances(boxes, scores)[2].tolist() == [1, 2]

@@ -1,0 +1,146 @@
+"""Evaluation: on a small folder made here, and against a predictor that only knows where streets are."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import categories
+from model.categories import Category
+from model.codec import encode_png, ids_to_rgb
+from model.command import CommandError
+from model.evaluate import Evaluation, evaluate, table
+from model.panoptic import Panoptic, Segment
+from model.panoptic_folder import AnnotationError, load_annotations, read_id_list
+from model.predictor import Analysis
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
+LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+
+
+def analysis(ids: np.ndarray, segments: tuple[Segment, ...], semantic: np.ndarray) -> Analysis:
+    nothing = np.zeros((0, 4), np.float32)
+    masks = np.zeros((0, 28, 28), np.float32)
+    empty = nothing[:, 0]
+    return Analysis(Panoptic(ids, segments), semantic, nothing, empty, empty.astype(np.int64), masks)
+
+
+class Layers:
+    """Stuff in horizontal layers, by category name and share of the height."""
+
+    def __init__(self, labels: tuple[Category, ...], layers: dict[str, float]) -> None:
+        self.metadata = SimpleNamespace(categories=labels)
+        self.layers = layers
+
+    def analyze(self, images: list[Any]) -> list[Analysis]:
+        return [self.answer(*image.shape[:2]) for image in images]
+
+    def answer(self, height: int, width: int) -> Analysis:
+        ids, semantic = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+        index = {label.name: (i, label) for i, label in enumerate(self.metadata.categories)}
+        segments, top = [], 0
+        for number, (name, share) in enumerate(self.layers.items(), start=1):
+            i, label = index[name]
+            bottom = round(height * share)
+            ids[top:bottom], semantic[top:bottom] = number, i
+            box = (0, top, width, bottom - top)
+            segments.append(Segment(number, label.id, name, label.isthing, 1.0, (bottom - top) * width, box))
+            top = bottom
+        return analysis(ids, tuple(segments), semantic)
+
+
+def write_folder(folder: Path, ids: np.ndarray, segments: list[dict[str, Any]]) -> tuple[Path, Path, Path]:
+    for name in ("photos", "masks"):
+        (folder / name).mkdir(exist_ok=True)
+    Image.new("RGB", ids.shape[::-1]).save(folder / "photos/a.png")
+    (folder / "masks/a.png").write_bytes(encode_png(ids_to_rgb(ids)))
+    content = {
+        "images": [{"id": 3, "file_name": "a.png"}],
+        "annotations": [{"image_id": 3, "file_name": "a.png", "segments_info": segments}],
+        "categories": [label.to_json() for label in LABELS],
+    }
+    (folder / "a.json").write_text(json.dumps(content))
+    return folder / "a.json", folder / "photos", folder / "masks"
+
+
+CAR = {"id": 300, "category_id": 26}
+ROAD = {"id": 70_000, "category_id": 7}
+
+
+def test_scores_of_a_folder_counted_by_hand(tmp_path: Path) -> None:
+    ids = np.full((10, 4), 70_000)
+    ids[:4] = 300
+    annotations = load_annotations(*write_folder(tmp_path, ids, [CAR, ROAD]))
+    result = evaluate(Layers(LABELS, {"car": 0.5, "road": 1.0}), annotations, progress=False).result()
+    assert result["things"]["pq"] == pytest.approx(100 * 4 / 5)
+    assert result["stuff"]["pq"] == pytest.approx(100 * 5 / 6)
+    assert result["miou"] == pytest.approx(100 * (4 / 5 + 5 / 6) / 2)
+    assert (result["box_ap"], result["mask_ap"]) == (0.0, 0.0)
+    assert "road" in table(result)
+
+
+def test_detections_equal_to_the_truth_have_full_ap() -> None:
+    ids = np.full((60, 60), 70_000, np.int32)
+    ids[10:40, 20:50] = 300
+    segments = (SimpleNamespace(id=300, category_id=26, iscrowd=False),)
+    record = SimpleNamespace(id=1, photo=Path("a"), segments=segments)
+    logits = np.full((1, 28, 28), 9.0, np.float32)
+    boxes = np.array([[20, 10, 49, 39]], np.float32)
+    found = analysis(np.zeros((60, 60), np.uint8), (), np.zeros((60, 60), np.uint8))
+    exact = Analysis(found.panoptic, found.semantic, boxes, np.ones(1, np.float32), np.array([26]), logits)
+    evaluation = Evaluation(LABELS)
+    assert evaluation.precision is not None
+    evaluation.precision.add(record, ids, exact)  # type: ignore[arg-type]
+    scores = evaluation.precision.result()
+    assert scores["box_ap"] == pytest.approx(100)
+    assert scores["mask_ap"] > 80
+
+
+@pytest.mark.parametrize(
+    ("segments", "part"),
+    [
+        ([CAR], "id 70000 is in the PNG and not in the JSON"),
+        ([CAR, ROAD, {"id": 5, "category_id": 7}], "id 5 is in the JSON and not in the PNG"),
+        ([CAR, {"id": 70_000, "category_id": 1}], "segment 70000 has unknown category 1"),
+        ([CAR, ROAD, CAR], "segment 300 appears twice"),
+    ],
+)
+def test_wrong_annotations_are_refused_with_file_and_id(tmp_path: Path, segments: list[Any], part: str) -> None:
+    ids = np.full((4, 4), 70_000)
+    ids[:2] = 300
+    paths = write_folder(tmp_path, ids, segments)
+    with pytest.raises(AnnotationError, match=part) as error:
+        evaluate(Layers(LABELS, {"road": 1.0}), load_annotations(*paths), progress=False)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_missing_photo_is_refused(tmp_path: Path) -> None:
+    paths = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
+    (tmp_path / "photos/a.png").unlink()
+    with pytest.raises(AnnotationError, match=r"image 3: .*a\.png does not exist"):
+        load_annotations(*paths)
+
+
+def test_other_categories_are_refused(tmp_path: Path) -> None:
+    annotations = load_annotations(*write_folder(tmp_path, np.full((4, 4), 300), [CAR]))
+    with pytest.raises(CommandError, match="differ in categories"):
+        evaluate(Layers(categories.load("camvid"), {"road": 1.0}), annotations, progress=False)
+
+
+@pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no CamVid: name its folder in UPSNET_SHARED")
+def test_the_demo_beats_one_who_only_knows_where_streets_are() -> None:
+    folder = SHARED / "data/camvid"
+    annotations = load_annotations(folder / "panoptic_train.json", folder / "train", folder / "panoptic_train")
+    annotations = annotations.select(read_id_list(f"{folder / 'splits.json'}:dev_val"))
+    layers = {"sky": 0.3, "building": 0.55, "road": 1.0}
+    result = evaluate(Layers(annotations.categories, layers), annotations, with_ap=False, progress=False).result()
+    demo = json.loads((ROOT / "weights/manifest.json").read_text())["camvid_demo.pt"]["scores"]
+    print(f"layers: PQ {result['all']['pq']:.1f}, mIoU {result['miou']:.1f}; demo: {demo}")
+    assert demo["pq"] > 2 * result["all"]["pq"]
+    assert demo["miou"] > 1.5 * result["miou"]
