@@ -11,10 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic
 
-from service.errors import DeadlineExceededError, NotReadyError
-
 from service.admission import Admission, Observer, Ticket
 from service.batch_time import BatchTime
+from service.errors import DeadlineExceededError, NotReadyError
 from service.queues import Batch, Entry, Item, Queues, Result
 from service.recovery import OutOfDeviceMemoryError, PixelBudget, fail, recover
 

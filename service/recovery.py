@@ -1,7 +1,6 @@
 """What becomes of a batch that failed: which entries are tried again, together with whom, and which are given up."""
 
 from service.errors import PoisonousImageError
-
 from service.queues import Batch, Entry, Item, Result
 
 RECOVERY = 0.02
