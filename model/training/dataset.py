@@ -29,6 +29,7 @@ class Sample(NamedTuple):
         masks: (G, H, W) bool, resized.
         crowd_boxes: (K, 4) float32, of crowds.
         crowd_classes: (K,) int64.
+        polygons: of each object, in original pixels; empty where the data set has only masks.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
     masks: Tensor
     crowd_boxes: Tensor
     crowd_classes: Tensor
+    polygons: list[list[list[float]]] = []  # noqa: RUF012 -- a default of a tuple, never changed
 
 
 class Photo(NamedTuple):

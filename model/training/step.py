@@ -68,12 +68,14 @@ class TrainingStep(nn.Module):
         deltas = torch.cat([level.permute(0, 2, 3, 1).reshape(len(samples), -1, 4) for level in outputs.deltas], dim=1)
         classification, regression = logits.new_zeros(()), logits.new_zeros(())
         for i, sample in enumerate(samples):
-            target = targets.anchor_targets(anchors, sample.boxes * sample.scale, sample.size)
-            used, on_object = target.labels >= 0, target.labels == 1
-            wanted = target.labels[used].float()
-            entropy = F.binary_cross_entropy_with_logits(logits[i][used], wanted, reduction="sum")
+            boxes = sample.boxes * sample.scale
+            labels, nearest = targets.prelabel_anchors(anchors, boxes, sample.size)
+            labels = self.sample_anchors(labels)
+            wanted = targets.anchor_deltas(anchors, boxes, labels, nearest)
+            used, on_object = labels >= 0, labels == 1
+            entropy = F.binary_cross_entropy_with_logits(logits[i][used], labels[used].float(), reduction="sum")
             classification = classification + entropy / targets.ANCHORS_SAMPLED
-            regression = regression + smooth_l1(deltas[i][on_object] - target.deltas, 3) / used.sum().clamp(min=1)
+            regression = regression + smooth_l1(deltas[i][on_object] - wanted, 3) / used.sum().clamp(min=1)
         return {"rpn_class": classification / len(samples), "rpn_box": regression / len(samples)}
 
     def instance_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
@@ -88,7 +90,7 @@ class TrainingStep(nn.Module):
         objects = [r.boxes[r.labels > 0] for r in regions]
         drawn = self.mask_logits(pyramid, objects, labels[on_object])
         wanted = [
-            targets.mask_targets(boxes, sample.boxes * sample.scale, sample.masks)
+            mask_targets(boxes, sample)
             for boxes, sample in zip(objects, samples, strict=True)
             if len(sample.boxes) and len(boxes)
         ]
@@ -97,24 +99,31 @@ class TrainingStep(nn.Module):
             mask_loss = F.binary_cross_entropy_with_logits(drawn, torch.cat(wanted))
         return {"class": F.cross_entropy(logits, labels), "box": box_loss, "mask": mask_loss}
 
+    def sample_anchors(self, labels: Tensor) -> Tensor:
+        """Labels of the anchors that are used, -1 for the others."""
+        return targets.sample_anchors(labels)
+
     def sample_regions(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> list[targets.Regions]:
         """Regions of each image, from its objects and the network's own proposals."""
         recipe = self.recipe
         detached = RpnOutputs([x.detach() for x in outputs.logits], [x.detach() for x in outputs.deltas])
-        sizes = [sample.size for sample in samples]
-        proposals = propose(detached, self.network.rpn.level_anchors(pyramid), sizes, recipe.pre_nms, recipe.post_nms)
+        anchors, sizes = self.network.rpn.level_anchors(pyramid), [sample.size for sample in samples]
+        proposals = propose(detached, anchors, sizes, recipe.pre_nms, recipe.post_nms)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
-            crowds, kinds = sample.crowd_boxes, sample.crowd_classes
-            boxes = found.boxes
-            if not recipe.crowd_proposals:
-                if len(crowds):
-                    boxes = boxes[box_overlap_share(boxes / sample.scale, crowds) < 0.5]
-                crowds, kinds = crowds[:0], kinds[:0]
-            regions.append(
-                targets.sample_regions(boxes, sample.boxes, sample.classes, crowds, kinds, sample.scale, recipe.rois)
-            )
+            candidates = torch.cat([sample.boxes, found.boxes / sample.scale])
+            objects, classes = sample.boxes, sample.classes
+            if recipe.crowd_proposals:
+                objects, classes = torch.cat([objects, sample.crowd_boxes]), torch.cat([classes, sample.crowd_classes])
+            elif len(sample.crowd_boxes):
+                candidates = candidates[box_overlap_share(candidates, sample.crowd_boxes) < 0.5]
+            chosen = targets.choose_regions(targets.match_regions(candidates, objects)[0], recipe.rois)
+            regions.append(targets.describe_regions(candidates[chosen], objects, classes, sample.scale))
         return regions
+
+    def keep_objects(self, sample: Sample) -> Tensor:
+        """Indices of the objects that get a channel of the panoptic loss: 70 %, in random order."""
+        return torch.randperm(len(sample.boxes))[: max(int(len(sample.boxes) * 0.7), 1)]
 
     def mask_logits(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> Tensor:
         """(R, 28, 28) logits of each region's class."""
@@ -142,18 +151,25 @@ class TrainingStep(nn.Module):
         return losses.mean()
 
     def panoptic_loss(self, logits: Tensor, pyramid: Pyramid, samples: list[Sample]) -> Tensor:
-        """Cross entropy of the panoptic channels at stride 4 over all pixels (quirk Q20), 70 % of the objects kept."""
-        kept = [torch.randperm(len(s.boxes))[: max(int(len(s.boxes) * 0.7), 1)] for s in samples]
+        """Cross entropy of the panoptic channels at stride 4; the mean counts ignored pixels too (quirk Q20)."""
+        kept = [self.keep_objects(sample) for sample in samples]
         boxes = [s.boxes[k] * s.scale for s, k in zip(samples, kept, strict=True)]
         classes = [s.classes[k] for s, k in zip(samples, kept, strict=True)]
         drawn = self.mask_logits(pyramid, boxes, torch.cat(classes)).split([len(b) for b in boxes])
         total = logits.new_zeros(())
         for i, sample in enumerate(samples):
             channels = targets.panoptic_logits(logits[i], boxes[i], classes[i], drawn[i], self.stuff)
-            target = targets.panoptic_target(sample.semantic, sample.masks, kept[i], self.stuff)
+            target = targets.panoptic_target(sample.semantic, sample.masks, kept[i], sample.size, self.stuff)
             losses = F.cross_entropy(channels[None], target[None], reduction="none", ignore_index=255)
             total = total + losses.mean()
         return total / len(samples)
+
+
+def mask_targets(regions: Tensor, sample: Sample) -> Tensor:
+    """(F, 28, 28) what the mask head should draw in each region: from polygons where the data set has them."""
+    if sample.polygons:
+        return targets.rasterise(regions, sample.polygons, sample.scale)
+    return targets.mask_targets(regions, sample.boxes * sample.scale, sample.masks)
 
 
 def box_overlap_share(boxes: Tensor, others: Tensor) -> Tensor:

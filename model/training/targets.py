@@ -11,18 +11,7 @@ from model.network.panoptic_head import semantic_window
 
 ANCHORS_SAMPLED = 256
 IGNORE = -1
-
-
-class AnchorTargets(NamedTuple):
-    """Targets of the proposal head for one image.
-
-    Attributes:
-        labels: (A,) 1 object, 0 background, -1 not used.
-        deltas: (F, 4) of the anchors labelled 1, in their order.
-    """
-
-    labels: Tensor
-    deltas: Tensor
+ON_OBJECT = 0.5  # IoU from which a region is on an object
 
 
 class Regions(NamedTuple):
@@ -82,13 +71,6 @@ def sample_anchors(labels: Tensor) -> Tensor:
     return sampled
 
 
-def anchor_targets(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> AnchorTargets:
-    """Sampled labels and box deltas of all anchors of one photo; see `prelabel_anchors`."""
-    labels, nearest = prelabel_anchors(anchors, boxes, size)
-    labels = sample_anchors(labels)
-    return AnchorTargets(labels, anchor_deltas(anchors, boxes, labels, nearest))
-
-
 def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tensor) -> Tensor:
     """(F, 4) deltas from the anchors labelled 1 to their objects."""
     chosen = torch.where(labels == 1)[0]
@@ -97,47 +79,71 @@ def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tenso
     return box_ops.encode(anchors[chosen], boxes[nearest[chosen]], [1.0, 1.0, 1.0, 1.0])
 
 
-def sample_regions(
-    proposals: Tensor,
-    boxes: Tensor,
-    classes: Tensor,
-    crowd_boxes: Tensor,
-    crowd_classes: Tensor,
-    scale: float,
-    count: int,
-) -> Regions:
-    """Choose regions for the box head among objects and proposals.
-
-    A quarter at most lies on objects (IoU >= 0.5); the rest is background. A proposal on a crowd takes the crowd's
-    class (quirk Q19) where crowds are given.
+def choose_regions(overlaps: Tensor, count: int) -> Tensor:
+    """Indices of the regions to train on: a quarter at most on objects, these first, the rest background.
 
     Args:
-        proposals: (P, 4) in pixels of the resized photo.
-        boxes: (G, 4) of objects, in original pixels.
-        classes: (G,).
-        crowd_boxes: (K, 4), in original pixels.
-        crowd_classes: (K,).
-        scale: from the original to the resized photo.
+        overlaps: (P,) largest IoU of each candidate with an object.
         count: regions to choose; fewer where there are fewer.
     """
-    targets, kinds = torch.cat([boxes, crowd_boxes]), torch.cat([classes, crowd_classes])
-    candidates = torch.cat([boxes, proposals / scale])
-    if len(targets) == 0:
-        chosen = torch.randperm(len(candidates))[:count]
-        return Regions(candidates[chosen] * scale, chosen.new_zeros(len(chosen)), candidates.new_zeros((0, 4)))
-    best, which = box_ops.iou(candidates, targets).max(1)
-    on_object = torch.where(best >= 0.5)[0]
+    on_object = torch.where(overlaps >= ON_OBJECT)[0]
     on_object = on_object[torch.randperm(len(on_object))[: count // 4]]
-    background = torch.where(best < 0.5)[0]
+    background = torch.where(overlaps < ON_OBJECT)[0]
     background = background[torch.randperm(len(background))[: count - len(on_object)]]
-    chosen = torch.cat([on_object, background])
-    labels = torch.cat([kinds[which[on_object]], torch.zeros_like(background)])
-    return Regions(candidates[chosen] * scale, labels, region_deltas(candidates[on_object], targets[which[on_object]]))
+    return torch.cat([on_object, background])
 
 
-def region_deltas(regions: Tensor, targets: Tensor) -> Tensor:
-    """(F, 4) deltas in original pixels."""
-    return box_ops.encode(regions, targets, [10.0, 10.0, 5.0, 5.0])
+def match_regions(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, 4), (G, 4) -> (R,) largest IoU of each region with an object, and which; zeros where there are no objects."""
+    if len(objects) == 0:
+        return regions.new_zeros(len(regions)), torch.zeros(len(regions), dtype=torch.int64)
+    best, which = box_ops.iou(regions, objects).max(1)
+    return best, which
+
+
+def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: float) -> Regions:
+    """Labels and deltas of chosen regions.
+
+    Args:
+        regions: (R, 4) in original pixels.
+        objects: (G, 4) in original pixels; crowds among them where a region on a crowd takes its class (quirk Q19).
+        classes: (G,).
+        scale: from the original to the resized photo.
+    """
+    best, which = match_regions(regions, objects)
+    on_object = best >= ON_OBJECT
+    labels = torch.zeros(len(regions), dtype=torch.int64)
+    labels[on_object] = classes[which[on_object]]
+    deltas = box_ops.encode(regions[on_object], objects[which[on_object]], [10.0, 10.0, 5.0, 5.0])
+    return Regions(regions * scale, labels, deltas)
+
+
+def rasterise(regions: Tensor, polygons: list[list[list[float]]], scale: float, side: int = 28) -> Tensor:
+    """Mask targets as published: the polygons of the object whose box overlaps the region most, drawn in the region.
+
+    Args:
+        regions: (F, 4) in pixels of the resized photo.
+        polygons: of each object, lists of x, y, x, y, ... in original pixels.
+        scale: from the original to the resized photo.
+        side: of the result.
+
+    Returns:
+        (F, side, side) float, 0 or 1.
+    """
+    from pycocotools import mask as coder
+
+    scaled = [[torch.tensor(ring).view(-1, 2) * scale for ring in rings] for rings in polygons]
+    corners = [torch.cat(rings) for rings in scaled]
+    boxes = torch.stack([torch.cat([points.amin(0), points.amax(0)]) for points in corners])
+    nearest = box_ops.iou(regions, boxes).argmax(1)
+    drawn = torch.zeros(len(regions), side, side)
+    for i, which in enumerate(nearest.tolist()):
+        origin = regions[i, :2]
+        factor = side / (regions[i, 2:] - origin).clamp(min=1)
+        rings = [((ring - origin) * factor).flatten().tolist() for ring in scaled[which]]
+        masks = coder.decode(coder.frPyObjects(rings, side, side))
+        drawn[i] = torch.from_numpy(masks.max(axis=2)).float()
+    return drawn
 
 
 def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) -> Tensor:
@@ -162,7 +168,15 @@ def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) 
     return drawn
 
 
-def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, stuff: int) -> Tensor:
+def quarter(full: Tensor, size: tuple[int, int], fill: int) -> Tensor:
+    """(..., H, W) -> (..., H / 4, W / 4): every fourth pixel; beyond a quarter of the photo's size, rounded, `fill`."""
+    small = full[..., ::4, ::4].clone()
+    small[..., round(size[0] / 4) :, :] = fill
+    small[..., :, round(size[1] / 4) :] = fill
+    return small
+
+
+def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, size: tuple[int, int], stuff: int) -> Tensor:
     """Channel that should win each pixel at stride 4.
 
     Stuff keeps its class, a kept object's pixels get its channel (a later one overwrites), the pixels of other things
@@ -172,16 +186,16 @@ def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, stuff: int) -
         semantic: (H, W) semantic index, 255 = ignored.
         masks: (G, H, W) bool, of all objects.
         kept: indices of the objects that have a channel, in channel order.
+        size: height and width of the resized photo.
         stuff: U.
 
     Returns:
         (H / 4, W / 4) int64, 255 = ignored.
     """
-    quarter = semantic[::4, ::4]
-    void = stuff + len(kept)
-    target = torch.where((quarter < stuff) | (quarter == 255), quarter, void)
-    for channel, i in enumerate(kept.tolist()):
-        target[masks[i, ::4, ::4]] = stuff + channel
+    small = quarter(semantic, size, 255)
+    target = torch.where((small < stuff) | (small == 255), small, stuff + len(kept))
+    for channel, mask in enumerate(quarter(masks[kept], size, 0)):
+        target[mask] = stuff + channel
     return target
 
 
