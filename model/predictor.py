@@ -68,7 +68,6 @@ class Predictor:
         if self.precision == "float16":
             archive.cast_weights(self._network, torch.float16)
         self.model_name = f"{self.metadata.name}@{archive.verify(path)[:8]}"
-        self._thing_ids = np.array([c.id for c in self.metadata.categories if c.isthing], np.int64)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width the network works at: images that agree in it can share a batch."""
@@ -87,14 +86,15 @@ class Predictor:
         if not images:
             return []
         with torch.inference_mode():
-            return [self._panoptic(found) for found in self._network(self._upload(images))]
+            return [to_panoptic(found, self.metadata.categories) for found in self._network(self._upload(images))]
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""
         if not images:
             return []
         with torch.inference_mode():
-            return [self._analysis(found) for found in self._network.analyze(self._upload(images))]
+            found = self._network.analyze(self._upload(images))
+            return [to_analysis(one, self.metadata.categories) for one in found]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Run each height and width three times: TorchScript profiles the first two and optimises."""
@@ -103,20 +103,12 @@ class Predictor:
                 self.predict([np.zeros((height, width, 3), np.uint8)])
 
     def _upload(self, images: Sequence[Image]) -> list[Tensor]:
-        return [torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1) for image in images]
+        return [to_tensor(image, self.device) for image in images]
 
-    def _panoptic(self, found: Any) -> Panoptic:
-        return to_panoptic(found, self.metadata.categories)
 
-    def _analysis(self, found: Any) -> Analysis:
-        return Analysis(
-            self._panoptic(found.panoptic),
-            found.semantic.cpu().numpy(),
-            found.boxes.cpu().numpy(),
-            found.scores.cpu().numpy(),
-            self._thing_ids[found.classes.cpu().numpy() - 1],
-            found.mask_logits.cpu().numpy(),
-        )
+def to_tensor(image: Image, device: str | torch.device) -> Tensor:
+    """(H, W, 3) uint8 array to (3, H, W) on a device; a copy, as arrays from decoders may be read-only."""
+    return torch.tensor(image).to(device).permute(2, 0, 1)
 
 
 def to_panoptic(found: Any, labels: Sequence[Category]) -> Panoptic:
@@ -129,3 +121,16 @@ def to_panoptic(found: Any, labels: Sequence[Category]) -> Panoptic:
         bbox = (x, y, width, height)
         segments.append(Segment(i, label.id, label.name, label.isthing, round(score, 4), area, bbox))
     return Panoptic(found.segment_ids.cpu().numpy(), tuple(segments))
+
+
+def to_analysis(found: Any, labels: Sequence[Category]) -> Analysis:
+    """The network's `Analysis` tuple with the dataset's ids."""
+    thing_ids = np.array([label.id for label in labels if label.isthing], np.int64)
+    return Analysis(
+        to_panoptic(found.panoptic, labels),
+        found.semantic.cpu().numpy(),
+        found.boxes.cpu().numpy(),
+        found.scores.cpu().numpy(),
+        thing_ids[found.classes.cpu().numpy() - 1],
+        found.mask_logits.cpu().numpy(),
+    )

@@ -7,17 +7,22 @@ A run that was stopped goes on where it was.
 """
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
 
+from model.categories import Category
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, run
-from model.panoptic_folder import load_annotations, read_id_list
+from model.network.upsnet import UPSNet
+from model.panoptic_folder import Annotations, load_annotations, read_id_list
 from model.training.dataset import PanopticDataset
-from model.training.initialise import initialise
-from model.training.loop import NonFiniteLossError, Trainer
+from model.training.initialise import initialise, load_backbone, load_network
+from model.training.loop import SEED, NonFiniteLossError, Trainer
+from model.training.processes import join, leave
 from model.training.recipe import RECIPES
+from model.training.validation import Validation
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,12 +38,38 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--masks", required=True, type=Path, help="folder of id PNGs")
     result.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to train on (default: all)")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
-    result.add_argument("--init-from", type=Path, help="checkpoint whose weights start the run")
+    result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
+    result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND is caffe (published) or torchvision")
+    result.add_argument("--val-annotations", type=Path, help="COCO-panoptic JSON to score at each checkpoint")
+    result.add_argument("--val-images", type=Path, help="its photos (default: --images)")
+    result.add_argument("--val-masks", type=Path, help="its PNGs (default: --masks)")
+    result.add_argument("--val-ids", help="FILE:KEY, as --ids")
     result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default 300)")
     result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
     result.add_argument("--minutes", type=float, help="wall-clock budget; the learning rate then ends with it")
+    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     result.add_argument("--licence", default="unknown", help="of the weights, kept in every checkpoint")
     return result
+
+
+def read_validation(args: argparse.Namespace) -> Validation | None:
+    """What to score at each checkpoint."""
+    if args.val_annotations is None:
+        return None
+    annotations = load_annotations(args.val_annotations, args.val_images or args.images, args.val_masks or args.masks)
+    return Validation(annotations.select(read_id_list(args.val_ids)) if args.val_ids else annotations)
+
+
+def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, ...]) -> None:
+    """The weights before the first step."""
+    initialise(network)
+    if args.backbone:
+        kind, _, file = args.backbone.partition(":")
+        if kind not in ("caffe", "torchvision"):
+            raise CommandError(f"--backbone {args.backbone}: expected caffe:FILE or torchvision:FILE.")
+        load_backbone(network, Path(file), kind)
+    if args.init_from:
+        load_network(network, args.init_from, labels)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,26 +78,54 @@ def main(argv: list[str] | None = None) -> None:
     annotations = load_annotations(args.annotations, args.images, args.masks)
     if args.ids:
         annotations = annotations.select(read_id_list(args.ids))
-    if not annotations.images:
-        raise CommandError(f"{args.annotations} has no images to train on.")
-    recipe = RECIPES[args.config]()
-    torch.manual_seed(235)
+    annotations = with_objects(annotations)
+    processes = join(args.device)
+    recipe = RECIPES[args.config]().for_processes(processes.count)
+    torch.manual_seed(SEED)
     network = build_network(recipe.configuration, annotations.categories)
-    initialise(network)
-    if args.init_from:
-        network.load_state_dict(Checkpoint.load(args.init_from).weights)
-    dataset = PanopticDataset(annotations, recipe, network.transform)
+    prepare(network, args, annotations.categories)
+    dataset = PanopticDataset(annotations, recipe, copy.deepcopy(network.transform))
     checkpoint = Checkpoint(
         recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
     )
-    trainer = Trainer(checkpoint, network, dataset, recipe, args.out, args.steps, args.minutes)
-    if trainer.resume():
+    trainer = Trainer(
+        checkpoint,
+        network.to(processes.device),
+        dataset,
+        recipe,
+        args.out,
+        processes,
+        args.steps,
+        args.minutes,
+        read_validation(args),
+    )
+    if trainer.resume() and processes.is_first:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
         trainer.run(args.checkpoint_seconds)
     except NonFiniteLossError as error:
         raise CommandError(str(error)) from error
-    print(f"{args.out}/checkpoint.safetensors: {trainer.done_steps} steps, {trainer.seconds / 60:.1f} minutes")  # noqa: T201
+    finally:
+        leave(processes)
+    if processes.is_first:
+        print(f"{args.out}/checkpoint.safetensors: {trainer.done_steps} steps, {trainer.seconds / 60:.1f} minutes")  # noqa: T201
+
+
+def with_objects(annotations: Annotations) -> Annotations:
+    """Only the photos with a thing that is no crowd, as published: the others teach the box head nothing (quirk Q18).
+
+    Raises:
+        CommandError: none is left.
+    """
+    things = {label.id for label in annotations.categories if label.isthing}
+    kept = tuple(
+        image
+        for image in annotations.images
+        if any(segment.category_id in things and not segment.iscrowd for segment in image.segments)
+    )
+    if not kept:
+        raise CommandError("No photo has a thing that is no crowd: there is nothing to train on.")
+    return Annotations(annotations.categories, kept)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Photos with the targets that training needs, from a COCO-panoptic folder."""
 
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,11 @@ class Sample(NamedTuple):
     crowd_boxes: Tensor
     crowd_classes: Tensor
     polygons: list[list[list[float]]] = []  # noqa: RUF012 -- a default of a tuple, never changed
+
+    def to(self, device: torch.device) -> "Sample":
+        """The same with its tensors on a device."""
+        parts: list[Any] = [part.to(device) if isinstance(part, Tensor) else part for part in self]
+        return Sample(*parts)
 
 
 class Photo(NamedTuple):
@@ -92,7 +97,7 @@ def read_photo(record: ImageRecord, annotations: Annotations) -> Photo:
     return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
 
 
-class PanopticDataset(torch.utils.data.Dataset[Sample]):
+class PanopticDataset:
     """Samples of a recipe; the same index and epoch give the same sample.
 
     Args:
@@ -105,13 +110,13 @@ class PanopticDataset(torch.utils.data.Dataset[Sample]):
         self.annotations = annotations
         self.recipe = recipe
         self.transform = transform
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.annotations.images)
 
-    def __getitem__(self, index: int) -> Sample:
-        rng = random.Random(self.epoch * 1_000_003 + index)
+    def sample(self, index: int, epoch: int) -> Sample:
+        """A photo, flipped, scaled and cut as that epoch wants it."""
+        rng = random.Random(epoch * 1_000_003 + index)
         record = self.annotations.images[index]
         photo = read_photo(record, self.annotations)
         if rng.random() < 0.5:

@@ -1,13 +1,30 @@
-"""Weights before the first step (SPEC 15.7)."""
+"""Weights before the first step: drawn, or from what was trained elsewhere (SPEC 15.7, 15.8 and 17)."""
 
-from torch import nn
+import re
+from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
+from model.categories import Category
+from model.checkpoint import Checkpoint, CheckpointError
+from model.convert import read_published
 from model.network.deformable import DeformableConv
 from model.network.upsnet import UPSNet
 
+# COCO class -> Cityscapes class, where one has a counterpart; rows without one are drawn anew (SPEC 15.8).
+COUNTERPARTS = {
+    "sidewalk": "pavement-merged",
+    "building": "building-other-merged",
+    "wall": "wall-other-merged",
+    "fence": "fence-merged",
+    "vegetation": "tree-merged",
+    "sky": "sky-other-merged",
+}
+
 
 def initialise(network: UPSNet) -> None:
-    """Fill the network in place; a backbone that was trained elsewhere is loaded after this."""
+    """Fill the network in place."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -27,3 +44,113 @@ def initialise(network: UPSNet) -> None:
     for part in [*small, network.semantic_head.logits]:
         nn.init.normal_(part.get_parameter("weight"), std=0.01)
     nn.init.normal_(network.box_head.deltas.weight, std=0.001)
+
+
+def backbone_name(key: str) -> str | None:
+    """Our name of a key of an ImageNet ResNet (torchvision's names); None for its classifier and counters."""
+    if key.startswith("fc.") or key.endswith("num_batches_tracked"):
+        return None
+    rules = [
+        (r"^conv1\.", "backbone.stem.conv."),
+        (r"^bn1\.", "backbone.stem.norm."),
+        (r"^layer(\d)\.(\d+)\.conv(\d)\.", lambda m: f"backbone.c{int(m[1]) + 1}.{m[2]}.conv{m[3]}."),
+        (r"^layer(\d)\.(\d+)\.bn(\d)\.", lambda m: f"backbone.c{int(m[1]) + 1}.{m[2]}.norm{m[3]}."),
+        (r"^layer(\d)\.(\d+)\.downsample\.0\.", lambda m: f"backbone.c{int(m[1]) + 1}.{m[2]}.shortcut.conv."),
+        (r"^layer(\d)\.(\d+)\.downsample\.1\.", lambda m: f"backbone.c{int(m[1]) + 1}.{m[2]}.shortcut.norm."),
+    ]
+    for pattern, ours in rules:
+        name, found = re.subn(pattern, ours, key)  # type: ignore[call-overload]
+        if found:
+            return str(name)
+    return key
+
+
+def load_backbone(network: UPSNet, path: Path, kind: str) -> None:
+    """Load ImageNet weights into the backbone, strictly but for the offset convolutions they cannot have.
+
+    Args:
+        network: whose backbone is filled.
+        path: a .pth of tensors.
+        kind: `caffe`, as published (BGR input minus its mean, the stride in the first 1 x 1 convolution), or
+            `torchvision` (RGB input divided by its deviation; trained with the stride in the 3 x 3 convolution, while
+            this network strides one convolution earlier: the weights fit, the features differ until they are trained).
+
+    Raises:
+        CheckpointError: keys are missing, unknown or misshapen.
+    """
+    published = read_published(path)
+    weights = {name: tensor for key, tensor in published.items() if (name := backbone_name(key)) is not None}
+    stem = "backbone.stem.conv.weight"
+    if stem in weights:
+        if kind == "caffe":
+            weights[stem] = weights[stem].flip(1)  # BGR -> RGB
+        else:
+            deviation = torch.tensor([58.395, 57.12, 57.375])
+            weights[stem] = weights[stem] / deviation[:, None, None]
+    wanted = {name for name in network.state_dict() if name.startswith("backbone.") and ".offset." not in name}
+    fill(network, weights, wanted, str(path))
+
+
+def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: str) -> None:
+    """Load exactly the wanted tensors.
+
+    Raises:
+        CheckpointError: some are missing, unknown or misshapen.
+    """
+    state = network.state_dict()
+    faults = [f"missing {name}" for name in sorted(wanted - set(weights))]
+    faults += [f"extra {name}" for name in sorted(set(weights) - wanted)]
+    for name in sorted(wanted & set(weights)):
+        if weights[name].shape != state[name].shape:
+            faults.append(f"misshapen {name}: {tuple(weights[name].shape)}, expected {tuple(state[name].shape)}")
+    if faults:
+        raise CheckpointError(f"{source} does not fit:\n  " + "\n  ".join(faults))
+    network.load_state_dict({**state, **weights})
+
+
+def load_network(network: UPSNet, path: Path, labels: tuple[Category, ...]) -> None:
+    """Start from a checkpoint of ours or an archive; where its classes differ, their rows are copied by name.
+
+    Raises:
+        CheckpointError: it does not fit.
+    """
+    if path.suffix == ".pt":
+        from model import archive
+
+        script, metadata = archive.load(path)
+        weights, theirs = dict(script.state_dict()), metadata.categories
+    else:
+        checkpoint = Checkpoint.load(path)
+        weights, theirs = checkpoint.weights, checkpoint.categories
+    if [label.name for label in theirs] != [label.name for label in labels]:
+        weights = weights | map_classes(weights, theirs, labels)
+    fill(network, weights, set(network.state_dict()), str(path))
+
+
+def map_classes(
+    weights: dict[str, Tensor], theirs: tuple[Category, ...], ours: tuple[Category, ...]
+) -> dict[str, Tensor]:
+    """The tensors that have a row a class, for other classes.
+
+    A row is copied from the class of the same name, or its counterpart; other rows are drawn from a normal distribution
+    with the mean and deviation of the whole source tensor.
+    """
+    names = [label.name for label in theirs]
+    sources = [names.index(n) if (n := COUNTERPARTS.get(label.name, label.name)) in names else None for label in ours]
+    stuff_theirs = sum(not label.isthing for label in theirs)
+    stuff_ours = sum(not label.isthing for label in ours)
+    things: list[int | None] = [0]  # background stays background
+    things += [s - stuff_theirs + 1 if s is not None and s >= stuff_theirs else None for s in sources[stuff_ours:]]
+    rows_of = {"semantic_head.logits": (sources, 1), "box_head.logits": (things, 1), "box_head.deltas": (things, 4)}
+    rows_of["mask_head.logits"] = (things, 1)
+    mapped = {}
+    for layer, (rows, width) in rows_of.items():
+        for part in ("weight", "bias"):
+            source = weights[f"{layer}.{part}"]
+            grouped = source.view(-1, width, *source.shape[1:])
+            fresh = torch.randn(len(rows), *grouped.shape[1:]) * grouped.std() + grouped.mean()
+            for i, row in enumerate(rows):
+                if row is not None:
+                    fresh[i] = grouped[row]
+            mapped[f"{layer}.{part}"] = fresh.view(-1, *source.shape[1:])
+    return mapped

@@ -34,7 +34,8 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.network = network
         self.recipe = recipe
-        self.class_weights = class_weights
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.stuff = network.panoptic_head.stuff
 
     def forward(self, samples: list[Sample]) -> Losses:
@@ -45,7 +46,7 @@ class TrainingStep(nn.Module):
         """
         network = self.network
         pixels = torch.stack([sample.pixels for sample in samples]).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             pyramid = network.pyramid(network.backbone(pixels))
             features = network.semantic_head.features(pyramid)
             semantic_logits = network.semantic_head.logits(features).float()
@@ -59,7 +60,7 @@ class TrainingStep(nn.Module):
             losses["roi_semantic"] = self.roi_semantic_loss(features, samples)
         losses["panoptic"] = self.panoptic_loss(semantic_logits, pyramid, samples)
         weighted = {name: loss * self.recipe.loss_weights.get(name, 1.0) for name, loss in losses.items()}
-        return weighted | {"total": torch.stack(list(weighted.values())).sum()}
+        return {**weighted, "total": torch.stack(list(weighted.values())).sum()}
 
     def proposal_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
         """Cross entropy over 256 (a fixed divisor) and smooth L1 (sigma 3) of sampled anchors, mean over images."""
@@ -123,7 +124,8 @@ class TrainingStep(nn.Module):
 
     def keep_objects(self, sample: Sample) -> Tensor:
         """Indices of the objects that get a channel of the panoptic loss: 70 %, in random order."""
-        return torch.randperm(len(sample.boxes))[: max(int(len(sample.boxes) * 0.7), 1)]
+        count = max(int(len(sample.boxes) * 0.7), 1)
+        return targets.draw(torch.arange(len(sample.boxes), device=sample.boxes.device), count)
 
     def mask_logits(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> Tensor:
         """(R, 28, 28) logits of each region's class."""

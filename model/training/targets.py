@@ -43,7 +43,7 @@ def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> t
         (A,) 1 object, 0 background candidate, -1 neither, -2 not inside the photo; and (A,) the nearest object.
     """
     inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2] < size[1]) & (anchors[:, 3] < size[0])
-    labels = torch.full((len(anchors),), -2, dtype=torch.int64)
+    labels = anchors.new_full((len(anchors),), -2, dtype=torch.int64)
     nearest = torch.zeros_like(labels)
     if len(boxes) == 0:
         labels[inside] = 0
@@ -62,10 +62,8 @@ def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> t
 def sample_anchors(labels: Tensor) -> Tensor:
     """Keep at most 128 objects, fill to 256 with background, drop the rest (-1); no object is overwritten (Q17)."""
     sampled = torch.full_like(labels, IGNORE)
-    objects = torch.where(labels == 1)[0]
-    objects = objects[torch.randperm(len(objects))[: ANCHORS_SAMPLED // 2]]
-    background = torch.where(labels == 0)[0]
-    background = background[torch.randperm(len(background))[: ANCHORS_SAMPLED - len(objects)]]
+    objects = draw(torch.where(labels == 1)[0], ANCHORS_SAMPLED // 2)
+    background = draw(torch.where(labels == 0)[0], ANCHORS_SAMPLED - len(objects))
     sampled[objects] = 1
     sampled[background] = 0
     return sampled
@@ -79,6 +77,16 @@ def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tenso
     return box_ops.encode(anchors[chosen], boxes[nearest[chosen]], [1.0, 1.0, 1.0, 1.0])
 
 
+def draw(indices: Tensor, count: int) -> Tensor:
+    """At most `count` of the indices, without replacement. Drawn on the host: the same numbers for every device."""
+    return indices[torch.randperm(len(indices))[:count].to(indices.device)]
+
+
+def classes_of_nothing(regions: Tensor) -> Tensor:
+    """(R,) zeros: background."""
+    return regions.new_zeros(len(regions), dtype=torch.int64)
+
+
 def choose_regions(overlaps: Tensor, count: int) -> Tensor:
     """Indices of the regions to train on: a quarter at most on objects, these first, the rest background.
 
@@ -86,17 +94,15 @@ def choose_regions(overlaps: Tensor, count: int) -> Tensor:
         overlaps: (P,) largest IoU of each candidate with an object.
         count: regions to choose; fewer where there are fewer.
     """
-    on_object = torch.where(overlaps >= ON_OBJECT)[0]
-    on_object = on_object[torch.randperm(len(on_object))[: count // 4]]
-    background = torch.where(overlaps < ON_OBJECT)[0]
-    background = background[torch.randperm(len(background))[: count - len(on_object)]]
+    on_object = draw(torch.where(overlaps >= ON_OBJECT)[0], count // 4)
+    background = draw(torch.where(overlaps < ON_OBJECT)[0], count - len(on_object))
     return torch.cat([on_object, background])
 
 
 def match_regions(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
     """(R, 4), (G, 4) -> (R,) largest IoU of each region with an object, and which; zeros where there are no objects."""
     if len(objects) == 0:
-        return regions.new_zeros(len(regions)), torch.zeros(len(regions), dtype=torch.int64)
+        return regions.new_zeros(len(regions)), classes_of_nothing(regions)
     best, which = box_ops.iou(regions, objects).max(1)
     return best, which
 
@@ -112,7 +118,7 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
     """
     best, which = match_regions(regions, objects)
     on_object = best >= ON_OBJECT
-    labels = torch.zeros(len(regions), dtype=torch.int64)
+    labels = classes_of_nothing(regions)
     labels[on_object] = classes[which[on_object]]
     deltas = box_ops.encode(regions[on_object], objects[which[on_object]], [10.0, 10.0, 5.0, 5.0])
     return Regions(regions * scale, labels, deltas)
@@ -132,17 +138,17 @@ def rasterise(regions: Tensor, polygons: list[list[list[float]]], scale: float, 
     """
     from pycocotools import mask as coder
 
-    scaled = [[torch.tensor(ring).view(-1, 2) * scale for ring in rings] for rings in polygons]
+    scaled = [[regions.new_tensor(ring).view(-1, 2) * scale for ring in rings] for rings in polygons]
     corners = [torch.cat(rings) for rings in scaled]
     boxes = torch.stack([torch.cat([points.amin(0), points.amax(0)]) for points in corners])
     nearest = box_ops.iou(regions, boxes).argmax(1)
-    drawn = torch.zeros(len(regions), side, side)
+    drawn = regions.new_zeros((len(regions), side, side))
     for i, which in enumerate(nearest.tolist()):
         origin = regions[i, :2]
         factor = side / (regions[i, 2:] - origin).clamp(min=1)
         rings = [((ring - origin) * factor).flatten().tolist() for ring in scaled[which]]
         masks = coder.decode(coder.frPyObjects(rings, side, side))
-        drawn[i] = torch.from_numpy(masks.max(axis=2)).float()
+        drawn[i] = torch.from_numpy(masks.max(axis=2)).to(drawn)
     return drawn
 
 
@@ -216,7 +222,7 @@ def panoptic_logits(semantic_logits: Tensor, boxes: Tensor, classes: Tensor, mas
     channels, planes = [], []
     for box, kind, logits in zip(boxes / 4, classes.tolist(), masks, strict=True):
         y1, x1, y2, x2 = semantic_window(box)
-        inside = torch.zeros((height, width), dtype=torch.bool)
+        inside = torch.zeros((height, width), dtype=torch.bool, device=semantic_logits.device)
         inside[y1:y2, x1:x2] = True
         plane = semantic_logits[stuff - 1 + kind] * inside
         planes.append(plane)

@@ -16,7 +16,7 @@ from model.network.segments import source_indices
 from model.network.upsnet import UPSNet, coco_r50
 from model.training import targets
 from model.training.dataset import Sample
-from model.training.loop import parameter_groups
+from model.training.optimizer import parameter_groups
 from model.training.recipe import RECIPES
 from model.training.step import Losses, TrainingStep
 from tests.parity.conftest import Arrays, published_weights, read_arrays

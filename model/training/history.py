@@ -1,0 +1,65 @@
+"""What a run leaves for people: one line of losses a step, TensorBoard scalars, pictures."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class History:
+    """`losses.jsonl` in the folder of a run, and TensorBoard's files beside it where the `train` extra is installed.
+
+    Args:
+        folder: of the run.
+        done_steps: steps that a resumed run keeps; lines of later ones are dropped.
+    """
+
+    def __init__(self, folder: Path, done_steps: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "losses.jsonl"
+        kept = path.read_text(encoding="utf-8").splitlines()[:done_steps] if path.exists() else []
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _tensorboard(folder)
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """The losses of one step, from 0."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        if self._board and step % 20 == 0:
+            for name, value in values.items():
+                self._board.add_scalar(f"train/{name}", value, step)
+
+    def add_scores(self, step: int, scores: dict[str, float]) -> None:
+        """Validation scores after a step."""
+        if self._board:
+            for name, value in scores.items():
+                self._board.add_scalar(f"validation/{name}", value, step)
+
+    def add_picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """(H, W, 3) overlay of a validation photo."""
+        if self._board:
+            self._board.add_image(name, picture, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to disk."""
+        self._file.flush()
+        if self._board:
+            self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,62 @@
+"""How good a network is while it trains: panoptic quality and a few pictures."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import torch
+
+from model import codec
+from model.categories import Category
+from model.evaluate import MAX_PIXELS, evaluate
+from model.network.upsnet import UPSNet
+from model.overlay import draw_overlay
+from model.panoptic_folder import Annotations
+from model.predictor import Analysis, to_analysis, to_tensor
+from model.training.history import History
+
+PICTURES = 3
+
+
+class EagerAnalyst:
+    """A network in training behind the interface of a predictor.
+
+    Args:
+        network: is put into eval mode by its builder and stays there.
+        categories: in semantic order.
+    """
+
+    def __init__(self, network: UPSNet, categories: tuple[Category, ...]) -> None:
+        self.network = network
+        self.metadata = SimpleNamespace(categories=categories)
+
+    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+        """Everything found in each image."""
+        device = self.network.transform.mean.device
+        with torch.inference_mode():
+            found = self.network.analyze([to_tensor(image, device) for image in images])
+        return [to_analysis(one, self.metadata.categories) for one in found]
+
+
+class Validation:
+    """Scores the network on some photos whenever it is called.
+
+    Args:
+        annotations: photos that are not trained on.
+    """
+
+    def __init__(self, annotations: Annotations) -> None:
+        self.annotations = annotations
+
+    def __call__(self, network: UPSNet, history: History, step: int) -> None:
+        """Write PQ and mIoU after `step` steps to the history, with overlays of the first photos."""
+        analyst = EagerAnalyst(network, self.annotations.categories)
+        result = evaluate(analyst, self.annotations, with_ap=False, progress=False).result()
+        scores = {"pq": result["all"]["pq"], "pq_stuff": result["stuff"]["pq"], "pq_things": result["things"]["pq"]}
+        scores["miou"] = result["miou"]
+        history.add_scores(step, scores)
+        print(f"\nstep {step}: " + ", ".join(f"{name} {score:.1f}" for name, score in scores.items()))  # noqa: T201
+        colors = {label.id: label.color for label in self.annotations.categories}
+        for record in self.annotations.images[:PICTURES]:
+            photo = codec.decode(record.photo.read_bytes(), MAX_PIXELS)
+            picture = draw_overlay(photo, analyst.analyze([photo])[0].panoptic, colors)
+            history.add_picture(step, record.photo.stem, picture)
