@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,45 @@ from model.panoptic_folder import ImageRecord
 from model.predictor import Analysis
 
 MASK_PADDING = 30 / 28
+
+
+class Instances(NamedTuple):
+    """The things of one image as pycocotools wants them, masks run-length coded.
+
+    Attributes:
+        image: id, height and width.
+        truth: annotations, without ids of their own.
+        found: detections.
+    """
+
+    image: dict[str, int]
+    truth: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+
+
+def instances(
+    record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: tuple[Category, ...]
+) -> Instances:
+    """Code an image's annotated things, from its (H, W) segment ids, and what the network found."""
+    from pycocotools import mask as coder
+
+    height, width = ids.shape
+    things = {label.id for label in categories if label.isthing}
+    truth: list[dict[str, Any]] = []
+    for segment in record.segments:
+        if segment.category_id in things:
+            code = coder.encode(np.asfortranarray(ids == segment.id, np.uint8))
+            entry = {"category_id": segment.category_id, "iscrowd": int(segment.iscrowd), "segmentation": code}
+            truth.append({**entry, "area": float(coder.area(code)), "bbox": coder.toBbox(code).tolist()})
+    detections = []
+    for box, score, category, logits in zip(
+        found.boxes, found.scores, found.category_ids, found.mask_logits, strict=True
+    ):
+        code = coder.encode(np.asfortranarray(paste(logits, box, height, width), np.uint8))
+        x1, y1, x2, y2 = (float(side) for side in box)
+        entry = {"category_id": int(category), "score": float(score), "segmentation": code}
+        detections.append({**entry, "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1]})
+    return Instances({"id": record.id, "height": height, "width": width}, truth, detections)
 
 
 class AveragePrecision:
@@ -29,39 +68,12 @@ class AveragePrecision:
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
 
-    def add(self, record: ImageRecord, ids: NDArray[np.int32], found: Analysis) -> None:
-        """Add one image: its annotation, its (H, W) segment ids, what the network found."""
-        from pycocotools import mask as coder
-
-        height, width = ids.shape
-        self._images.append({"id": record.id, "height": height, "width": width})
-        for segment in record.segments:
-            if segment.category_id in self._things:
-                code = coder.encode(np.asfortranarray(ids == segment.id, np.uint8))
-                self._truth.append(
-                    {
-                        "id": len(self._truth) + 1,
-                        "image_id": record.id,
-                        "category_id": segment.category_id,
-                        "iscrowd": int(segment.iscrowd),
-                        "segmentation": code,
-                        "area": float(coder.area(code)),
-                        "bbox": coder.toBbox(code).tolist(),
-                    }
-                )
-        detections = zip(found.boxes, found.scores, found.category_ids, found.mask_logits, strict=True)
-        for box, score, category, logits in detections:
-            code = coder.encode(np.asfortranarray(paste(logits, box, height, width), np.uint8))
-            x1, y1, x2, y2 = (float(side) for side in box)
-            self._found.append(
-                {
-                    "image_id": record.id,
-                    "category_id": int(category),
-                    "score": float(score),
-                    "segmentation": code,
-                    "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
-                }
-            )
+    def add(self, one: Instances) -> None:
+        """Add one image."""
+        self._images.append(one.image)
+        for entry in one.truth:
+            self._truth.append({**entry, "id": len(self._truth) + 1, "image_id": one.image["id"]})
+        self._found += [{**entry, "image_id": one.image["id"]} for entry in one.found]
 
     def result(self) -> dict[str, float]:
         """`box_ap` and `mask_ap`, 0-100, over IoU .50:.95; 0 where nothing was found or there."""

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import categories
+from model import archive, categories
 from model.categories import Category
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 
@@ -74,6 +74,27 @@ class Checkpoint:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path} is not a checkpoint of this project: {reason}") from error
+
+    @classmethod
+    def of_archive(cls, path: Path) -> "Checkpoint":
+        """What an archive was exported from: its weights without the constants that TorchScript keeps beside them.
+
+        Raises:
+            archive.ArchiveError: there is no usable archive at the path.
+            CheckpointError: its configuration is unknown.
+        """
+        script, metadata = archive.load(path)
+        names = build_network(metadata.configuration, metadata.categories).state_dict().keys()
+        return cls(
+            metadata.configuration,
+            metadata.categories,
+            {name: tensor for name, tensor in script.state_dict().items() if name in names},
+            metadata.thresholds,
+            metadata.test_scale,
+            metadata.dataset,
+            metadata.licence,
+            metadata.scores,
+        )
 
     def build(self) -> UPSNet:
         """The network with these weights, thresholds and test scale, in eval mode.

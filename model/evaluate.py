@@ -5,8 +5,12 @@ python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_val.json 
 
 import argparse
 import json
+import multiprocessing
+import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +20,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from model import codec
-from model.average_precision import AveragePrecision
+from model.average_precision import AveragePrecision, Instances, instances
 from model.categories import Category
 from model.command import CommandError, run
+from model.multi_scale import MultiScale
 from model.overlay import draw_overlay
 from model.panoptic import Panoptic
 from model.panoptic_folder import Annotations, ImageRecord, load_annotations, read_id_list, read_ids
 from model.panoptic_quality import Labelled, PanopticQuality
-from model.predictor import Analysis, Predictor
+from model.predictor import Analysis, Predictor, choose_device
 
 MAX_PIXELS = 200_000_000
 AHEAD = 4
@@ -36,6 +41,50 @@ class Analyst(Protocol):
 
     def analyze(self, images: list[codec.Pixels]) -> list[Analysis]:
         """Everything found in each image."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one image adds to the scores.
+
+    Attributes:
+        name: of the photo.
+        quality: its tallies.
+        confusion: (S, S) pixels by true and found semantic class.
+        instances: for AP; None where it is not wanted.
+    """
+
+    name: str
+    quality: PanopticQuality
+    confusion: NDArray[np.int64]
+    instances: Instances | None
+
+
+def measure(record: ImageRecord, found: Analysis, categories: tuple[Category, ...], with_ap: bool) -> Measured:
+    """Compare one image with its annotation.
+
+    Raises:
+        AnnotationError: the annotation contradicts itself.
+    """
+    ids = read_ids(record)
+    truth = Labelled(
+        ids,
+        {segment.id: segment.category_id for segment in record.segments},
+        frozenset(segment.id for segment in record.segments if segment.iscrowd),
+    )
+    quality = PanopticQuality()
+    quality.add(truth, labelled(found.panoptic))
+    index = {label.id: i for i, label in enumerate(categories)}
+    semantic = np.full(ids.shape, 255, np.int64)
+    for segment in record.segments:
+        semantic[ids == segment.id] = index[segment.category_id]
+    classes = len(categories)
+    valid = (semantic != 255) & (found.semantic < classes)
+    pairs = semantic[valid] * classes + found.semantic[valid]
+    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return Measured(
+        record.photo.name, quality, confusion, instances(record, ids, found, categories) if with_ap else None
+    )
 
 
 class Evaluation:
@@ -53,32 +102,13 @@ class Evaluation:
         self.precision = AveragePrecision(categories) if with_ap else None
         self.worst: list[tuple[float, str]] = []
 
-    def add(self, record: ImageRecord, ids: NDArray[np.int32], found: Analysis) -> None:
-        """Count one image.
-
-        Args:
-            record: its annotation.
-            ids: (H, W) ground-truth segment ids.
-            found: by the network.
-        """
-        truth = Labelled(
-            ids,
-            {segment.id: segment.category_id for segment in record.segments},
-            frozenset(segment.id for segment in record.segments if segment.iscrowd),
-        )
-        one = PanopticQuality()
-        one.add(truth, labelled(found.panoptic))
-        self.quality = self.quality + one
-        self.worst.append((one.average([label.id for label in self.categories])["pq"], record.photo.name))
-        index = {label.id: i for i, label in enumerate(self.categories)}
-        semantic = np.full(ids.shape, 255, np.int64)
-        for segment in record.segments:
-            semantic[ids == segment.id] = index[segment.category_id]
-        valid = (semantic != 255) & (found.semantic < len(self.categories))
-        pairs = semantic[valid] * len(self.categories) + found.semantic[valid]
-        self.confusion += np.bincount(pairs, minlength=self.confusion.size).reshape(self.confusion.shape)
-        if self.precision:
-            self.precision.add(record, ids, found)
+    def add(self, one: Measured) -> None:
+        """Count one image."""
+        self.quality = self.quality + one.quality
+        self.worst.append((one.quality.average([label.id for label in self.categories])["pq"], one.name))
+        self.confusion += one.confusion
+        if self.precision and one.instances:
+            self.precision.add(one.instances)
 
     def result(self) -> dict[str, Any]:
         """The scores, 0-100, as CONTRACT names them."""
@@ -109,25 +139,31 @@ def labelled(panoptic: Panoptic) -> Labelled:
     return Labelled(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
 
 
-def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels, NDArray[np.int32]]:
-    """A photo and its segment ids."""
-    return record, codec.decode(record.photo.read_bytes(), MAX_PIXELS), read_ids(record)
-
-
-def read_ahead(
-    records: tuple[ImageRecord, ...], threads: int
-) -> Iterator[tuple[ImageRecord, codec.Pixels, NDArray[np.int32]]]:
+def read_ahead(records: tuple[ImageRecord, ...], threads: int) -> Iterator[tuple[ImageRecord, codec.Pixels]]:
     """Photos in order, a few decoded ahead: memory stays bounded."""
+
+    def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels]:
+        return record, codec.decode(record.photo.read_bytes(), MAX_PIXELS)
+
     with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(read, record) for record in records[:AHEAD]]
+        waiting = deque(pool.submit(read, record) for record in records[:AHEAD])
         for i in range(len(records)):
-            yield waiting.pop(0).result()
+            yield waiting.popleft().result()
             if i + AHEAD < len(records):
                 waiting.append(pool.submit(read, records[i + AHEAD]))
 
 
-def evaluate(predictor: Analyst, annotations: Annotations, with_ap: bool = True, progress: bool = True) -> Evaluation:
+def evaluate(
+    predictor: Analyst, annotations: Annotations, with_ap: bool = True, progress: bool = True, processes: int = 0
+) -> Evaluation:
     """Evaluate on every image of a data set.
+
+    Args:
+        predictor: analyses the photos, one by one, here.
+        annotations: the data set.
+        with_ap: also AP.
+        progress: show a bar.
+        processes: compare answers with annotations in so many processes; 0: in a thread beside the network.
 
     Raises:
         CommandError: archive and annotations differ in categories.
@@ -137,10 +173,22 @@ def evaluate(predictor: Analyst, annotations: Annotations, with_ap: bool = True,
     if known != wanted:
         odd = sorted(set(known.items()) ^ set(wanted.items()))[:5]
         raise CommandError(f"Archive and annotations differ in categories: {odd}. Evaluate on the archive's own.")
-    evaluation = Evaluation(predictor.metadata.categories, with_ap)
-    pairs = read_ahead(annotations.images, 2)
-    for record, photo, ids in tqdm(pairs, total=len(annotations.images), unit="image", disable=not progress):
-        evaluation.add(record, ids, predictor.analyze([photo])[0])
+    labels = predictor.metadata.categories
+    evaluation = Evaluation(labels, with_ap)
+    pool: Executor = ThreadPoolExecutor(1)
+    if processes:
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    bar = tqdm(total=len(annotations.images), unit="image", disable=not progress)
+    with pool, bar:
+        waiting: deque[Future[Measured]] = deque()
+        for record, photo in read_ahead(annotations.images, 2):
+            waiting.append(pool.submit(measure, record, predictor.analyze([photo])[0], labels, with_ap))
+            while waiting and (waiting[0].done() or len(waiting) > 2 * processes + AHEAD):
+                evaluation.add(waiting.popleft().result())
+                bar.update()
+        for future in waiting:
+            evaluation.add(future.result())
+            bar.update()
     return evaluation
 
 
@@ -159,15 +207,27 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_worst(predictor: Predictor, annotations: Annotations, evaluation: Evaluation, folder: Path) -> None:
+def draw_worst(predictor: Analyst, annotations: Annotations, evaluation: Evaluation, folder: Path) -> None:
     """Pictures of the ten images with the lowest PQ, named by it."""
     folder.mkdir(parents=True, exist_ok=True)
     colors = {label.id: label.color for label in annotations.categories}
     records = {record.photo.name: record for record in annotations.images}
     for quality, name in sorted(evaluation.worst)[:10]:
         photo = codec.decode(records[name].photo.read_bytes(), MAX_PIXELS)
-        picture = draw_overlay(photo, predictor.predict([photo])[0], colors)
+        picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, colors)
         Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
+
+
+def read_sides(text: str | None) -> list[int]:
+    """Short sides from a comma-separated list; empty for none.
+
+    Raises:
+        CommandError: one is not a positive number.
+    """
+    sides = text.split(",") if text else []
+    if not all(side.strip().isdigit() and int(side) > 0 for side in sides):
+        raise CommandError(f"--short-sides {text}: expected numbers of pixels, such as 800,1024,1280.")
+    return [int(side) for side in sides]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -178,12 +238,17 @@ def main(argv: list[str] | None = None) -> None:
         "--images val --masks panoptic_val --json scores.json"
     )
     parser.add_argument("archive", type=Path)
-    parser.add_argument("--annotations", required=True, type=Path, help="COCO-panoptic JSON")
-    parser.add_argument("--images", required=True, type=Path, help="folder of photos")
-    parser.add_argument("--masks", required=True, type=Path, help="folder of id PNGs")
+    parser.add_argument(
+        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
+    )
+    parser.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
+    parser.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
     parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to evaluate (default: all)")
     parser.add_argument("--json", type=Path, help="file for the scores")
     parser.add_argument("--worst", type=Path, help="folder for pictures of the worst images")
+    parser.add_argument("--processes", type=int, help="that score answers (default: one a core on CUDA, none on a CPU)")
+    parser.add_argument("--short-sides", help="multi-scale testing at these, such as 800,1024,1280")
+    parser.add_argument("--flip", action="store_true", help="multi-scale testing: each view also mirrored")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     args = parser.parse_args(argv)
     annotations = load_annotations(args.annotations, args.images, args.masks)
@@ -191,8 +256,13 @@ def main(argv: list[str] | None = None) -> None:
         annotations = annotations.select(read_id_list(args.ids))
     if not annotations.images:
         raise CommandError(f"{args.annotations} has no images to evaluate on.")
-    predictor = Predictor(args.archive, args.device)
-    evaluation = evaluate(predictor, annotations)
+    predictor: Analyst = Predictor(args.archive, args.device)
+    if args.short_sides or args.flip:
+        predictor = MultiScale.of_archive(args.archive, args.device, read_sides(args.short_sides), args.flip)
+    processes = args.processes
+    if processes is None:
+        processes = min(os.cpu_count() or 1, 8) if choose_device(args.device).startswith("cuda") else 0
+    evaluation = evaluate(predictor, annotations, processes=processes)
     result = evaluation.result()
     print(table(result))  # noqa: T201
     if args.json:

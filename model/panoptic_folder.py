@@ -1,4 +1,4 @@
-"""COCO-panoptic folders: a JSON of segments, a folder of photos, a folder of id PNGs."""
+"""Annotated folders: a COCO-panoptic JSON of segments with folders of photos and id PNGs, or Cityscapes."""
 
 import json
 from dataclasses import dataclass
@@ -66,12 +66,23 @@ class Annotations:
         return Annotations(self.categories, tuple(image for image in self.images if image.id in ids))
 
 
-def load_annotations(path: Path, photos: Path, masks: Path) -> Annotations:
-    """Read and check a COCO-panoptic JSON.
+def load_annotations(path: Path, photos: Path, masks: Path | None) -> Annotations:
+    """Read and check a COCO-panoptic JSON, or a split of Cityscapes.
+
+    Args:
+        path: of the JSON; or Cityscapes' `gtFine/train`, as downloaded.
+        photos: folder of photos; or `leftImg8bit/train`.
+        masks: folder of id PNGs; Cityscapes needs none.
 
     Raises:
-        AnnotationError: it is not one, a file is missing, or a segment has an unknown category or appears twice.
+        AnnotationError: it is neither, a file is missing, or a segment has an unknown category or appears twice.
     """
+    if path.is_dir():
+        from model.cityscapes_folder import load_cityscapes
+
+        return load_cityscapes(path, photos)
+    if masks is None:
+        raise AnnotationError(f"{path} is a COCO-panoptic file: name the folder of its PNGs with --masks.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         labels = categories.parse(content["categories"])
@@ -114,18 +125,23 @@ def rgb_to_ids(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
 def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     """(H, W) segment ids of a photo, 0 = void, checked against its segments both ways.
 
+    A 16-bit PNG is Cityscapes': its values are the ids, those of labels that do not count become void.
+
     Raises:
         AnnotationError: the PNG cannot be read, holds an id that the JSON does not, or lacks one that it does.
     """
+    listed = {segment.id for segment in record.segments}
     try:
         with Image.open(record.mask) as image:
+            if image.mode.startswith("I"):
+                values = np.asarray(image).astype(np.int32)
+                return np.where(np.isin(values, list(listed)), values, 0).astype(np.int32)
             if image.mode != "RGB":
                 raise AnnotationError(f"{record.mask}: mode {image.mode}; ids are 8-bit RGB, R + 256 G + 65536 B.")
             ids = rgb_to_ids(np.asarray(image))
     except (OSError, SyntaxError, ValueError) as error:
         raise AnnotationError(f"{record.mask} cannot be read: {error}") from error
     present = set(np.unique(ids).tolist()) - {0}
-    listed = {segment.id for segment in record.segments}
     if present - listed:
         raise AnnotationError(f"{record.mask}: id {min(present - listed)} is in the PNG and not in the JSON.")
     if listed - present:

@@ -16,10 +16,11 @@ from model.categories import Category
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, run
 from model.network.upsnet import UPSNet
-from model.panoptic_folder import Annotations, load_annotations, read_id_list
+from model.panoptic_folder import Annotations, ImageRecord, load_annotations, read_id_list
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
 from model.training.loop import SEED, NonFiniteLossError, Trainer
+from model.training.outlines import Outline, load_outlines
 from model.training.processes import join, leave
 from model.training.recipe import RECIPES
 from model.training.validation import Validation
@@ -33,9 +34,12 @@ def parser() -> argparse.ArgumentParser:
         "--images train --masks panoptic_train --out runs/demo"
     )
     result.add_argument("--config", required=True, choices=RECIPES, help="recipe")
-    result.add_argument("--annotations", required=True, type=Path, help="COCO-panoptic JSON")
-    result.add_argument("--images", required=True, type=Path, help="folder of photos")
-    result.add_argument("--masks", required=True, type=Path, help="folder of id PNGs")
+    result.add_argument(
+        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
+    )
+    result.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
+    result.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
+    result.add_argument("--instances", type=Path, help="COCO instances JSON: boxes and polygons from it, as published")
     result.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to train on (default: all)")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
     result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
@@ -78,13 +82,16 @@ def main(argv: list[str] | None = None) -> None:
     annotations = load_annotations(args.annotations, args.images, args.masks)
     if args.ids:
         annotations = annotations.select(read_id_list(args.ids))
-    annotations = with_objects(annotations)
+    outlines = load_outlines(args.instances, annotations.categories) if args.instances else None
+    annotations = with_objects(annotations, outlines)
     processes = join(args.device)
     recipe = RECIPES[args.config]().for_processes(processes.count)
+    if outlines and recipe.crop:
+        raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
     torch.manual_seed(SEED)
     network = build_network(recipe.configuration, annotations.categories)
     prepare(network, args, annotations.categories)
-    dataset = PanopticDataset(annotations, recipe, copy.deepcopy(network.transform))
+    dataset = PanopticDataset(annotations, recipe, copy.deepcopy(network.transform), outlines)
     checkpoint = Checkpoint(
         recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
     )
@@ -111,18 +118,20 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.out}/checkpoint.safetensors: {trainer.done_steps} steps, {trainer.seconds / 60:.1f} minutes")  # noqa: T201
 
 
-def with_objects(annotations: Annotations) -> Annotations:
+def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | None) -> Annotations:
     """Only the photos with a thing that is no crowd, as published: the others teach the box head nothing (quirk Q18).
 
     Raises:
         CommandError: none is left.
     """
     things = {label.id for label in annotations.categories if label.isthing}
-    kept = tuple(
-        image
-        for image in annotations.images
-        if any(segment.category_id in things and not segment.iscrowd for segment in image.segments)
-    )
+
+    def useful(image: ImageRecord) -> bool:
+        if outlines is not None:
+            return any(not outline.iscrowd for outline in outlines.get(image.id, []))
+        return any(segment.category_id in things and not segment.iscrowd for segment in image.segments)
+
+    kept = tuple(image for image in annotations.images if useful(image))
     if not kept:
         raise CommandError("No photo has a thing that is no crowd: there is nothing to train on.")
     return Annotations(annotations.categories, kept)

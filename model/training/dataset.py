@@ -12,6 +12,8 @@ from torch import Tensor
 from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side, test_scale
 from model.network.segments import source_indices
 from model.panoptic_folder import AnnotationError, Annotations, ImageRecord, read_ids
+from model.training import outlines
+from model.training.outlines import Outline
 from model.training.recipe import Recipe
 
 
@@ -104,12 +106,20 @@ class PanopticDataset:
         annotations: the data set.
         recipe: scales, crops and jitter.
         transform: of the network that is trained.
+        outlines_of: boxes and polygons by image id, in place of those of the panoptic PNGs.
     """
 
-    def __init__(self, annotations: Annotations, recipe: Recipe, transform: ImageTransform) -> None:
+    def __init__(
+        self,
+        annotations: Annotations,
+        recipe: Recipe,
+        transform: ImageTransform,
+        outlines_of: dict[int, list[Outline]] | None = None,
+    ) -> None:
         self.annotations = annotations
         self.recipe = recipe
         self.transform = transform
+        self.outlines_of = outlines_of
 
     def __len__(self) -> int:
         return len(self.annotations.images)
@@ -119,14 +129,20 @@ class PanopticDataset:
         rng = random.Random(epoch * 1_000_003 + index)
         record = self.annotations.images[index]
         photo = read_photo(record, self.annotations)
-        if rng.random() < 0.5:
+        flipped = rng.random() < 0.5
+        if flipped:
             photo = flip(photo)
         if self.recipe.crop is not None:
             photo = jitter_color(random_crop(photo, self.recipe.crop, self.recipe.zoom, rng), self.recipe, rng)
             return to_sample(photo, record.photo.name, 1.0, self.transform)
         height, width = photo.semantic.shape
         scale = test_scale(height, width, rng.choice(self.recipe.short_sides), self.recipe.long_side)
-        return to_sample(photo, record.photo.name, scale, self.transform)
+        sample = to_sample(photo, record.photo.name, scale, self.transform)
+        if self.outlines_of is None:
+            return sample
+        found = self.outlines_of[record.id]
+        found = [outlines.flip(outline, width) for outline in found] if flipped else found
+        return with_outlines(sample, found, height, width)
 
 
 def flip(photo: Photo) -> Photo:
@@ -214,6 +230,33 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
         torch.stack(masks) if masks else torch.zeros((0, *padded), dtype=torch.bool),
         torch.tensor(crowd_boxes, dtype=torch.float32).view(-1, 4),
         torch.tensor(crowd_classes, dtype=torch.int64),
+    )
+
+
+def with_outlines(sample: Sample, found: list[Outline], height: int, width: int) -> Sample:
+    """The sample with boxes, masks and polygons from outlines instead of from the panoptic PNG.
+
+    Args:
+        sample: of a whole photo.
+        found: outlines of the photo, flipped as it is.
+        height: of the photo.
+        width: of the photo.
+    """
+    things = [outline for outline in found if not outline.iscrowd]
+    crowds = [outline for outline in found if outline.iscrowd]
+    padded = sample.semantic.shape
+    rows = source_indices(sample.size[0], 1 / sample.scale, height, torch.device("cpu"))
+    columns = source_indices(sample.size[1], 1 / sample.scale, width, torch.device("cpu"))
+    masks = torch.zeros((len(things), *padded), dtype=torch.bool)
+    for mask, outline in zip(masks, things, strict=True):
+        mask[: sample.size[0], : sample.size[1]] = outlines.draw(outline.polygons, height, width)[rows][:, columns]
+    return sample._replace(
+        boxes=torch.tensor([outline.box for outline in things], dtype=torch.float32).view(-1, 4),
+        classes=torch.tensor([outline.kind for outline in things], dtype=torch.int64),
+        masks=masks,
+        crowd_boxes=torch.tensor([outline.box for outline in crowds], dtype=torch.float32).view(-1, 4),
+        crowd_classes=torch.tensor([outline.kind for outline in crowds], dtype=torch.int64),
+        polygons=[outline.polygons for outline in things],
     )
 
 

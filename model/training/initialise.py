@@ -113,15 +113,10 @@ def load_network(network: UPSNet, path: Path, labels: tuple[Category, ...]) -> N
 
     Raises:
         CheckpointError: it does not fit.
+        archive.ArchiveError: it is no archive.
     """
-    if path.suffix == ".pt":
-        from model import archive
-
-        script, metadata = archive.load(path)
-        weights, theirs = dict(script.state_dict()), metadata.categories
-    else:
-        checkpoint = Checkpoint.load(path)
-        weights, theirs = checkpoint.weights, checkpoint.categories
+    source = Checkpoint.of_archive(path) if path.suffix == ".pt" else Checkpoint.load(path)
+    weights, theirs = source.weights, source.categories
     if [label.name for label in theirs] != [label.name for label in labels]:
         weights = weights | map_classes(weights, theirs, labels)
     fill(network, weights, set(network.state_dict()), str(path))

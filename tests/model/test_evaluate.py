@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from model import categories
+from model.average_precision import AveragePrecision, instances
 from model.categories import Category
 from model.codec import encode_png, ids_to_rgb
 from model.command import CommandError
-from model.evaluate import Evaluation, evaluate, table
+from model.evaluate import evaluate, read_sides, table
 from model.panoptic import Panoptic, Segment
 from model.panoptic_folder import AnnotationError, load_annotations, read_id_list
 from model.predictor import Analysis
@@ -94,12 +95,27 @@ def test_detections_equal_to_the_truth_have_full_ap() -> None:
     boxes = np.array([[20, 10, 49, 39]], np.float32)
     found = analysis(np.zeros((60, 60), np.uint8), (), np.zeros((60, 60), np.uint8))
     exact = Analysis(found.panoptic, found.semantic, boxes, np.ones(1, np.float32), np.array([26]), logits)
-    evaluation = Evaluation(LABELS)
-    assert evaluation.precision is not None
-    evaluation.precision.add(record, ids, exact)  # type: ignore[arg-type]
-    scores = evaluation.precision.result()
+    precision = AveragePrecision(LABELS)
+    precision.add(instances(record, ids, exact, LABELS))  # type: ignore[arg-type]
+    scores = precision.result()
     assert scores["box_ap"] == pytest.approx(100)
     assert scores["mask_ap"] > 80
+
+
+def test_processes_count_the_same(tmp_path: Path) -> None:
+    ids = np.full((10, 4), 70_000)
+    ids[:4] = 300
+    annotations = load_annotations(*write_folder(tmp_path, ids, [CAR, ROAD]))
+    layers = Layers(LABELS, {"car": 0.5, "road": 1.0})
+    here, there = (evaluate(layers, annotations, progress=False, processes=n).result() for n in (0, 2))
+    assert here == there
+
+
+def test_short_sides_are_numbers() -> None:
+    assert read_sides("320, 480") == [320, 480]
+    assert read_sides(None) == []
+    with pytest.raises(CommandError, match="expected numbers of pixels"):
+        read_sides("320,big")
 
 
 @pytest.mark.parametrize(

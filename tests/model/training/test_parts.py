@@ -1,20 +1,26 @@
 """Targets, schedules and initialisation, by hand."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from model import categories
-from model.checkpoint import CheckpointError, build_network
+from model.checkpoint import Checkpoint, CheckpointError, build_network
 from model.network.upsnet import coco_r50
-from model.training import targets
+from model.panoptic_folder import AnnotationError, load_annotations
+from model.training import outlines, targets
 from model.training.dataset import PanopticDataset, read_photo
-from model.training.initialise import initialise, load_backbone, map_classes
+from model.training.initialise import initialise, load_backbone, load_network, map_classes
 from model.training.optimizer import CaffeSGD, learning_rate
 from model.training.recipe import RECIPES
+from model.training.step import mask_targets
 from tests.model.training.street import write_street
+
+DEMO = Path(__file__).parents[3] / "weights/camvid_demo.pt"
 
 
 def test_anchors_are_labelled_by_overlap() -> None:
@@ -107,8 +113,6 @@ def test_schedules() -> None:
 
 
 def test_samples_are_the_same_again_and_crowds_apart(tmp_path: Path) -> None:
-    from model.panoptic_folder import load_annotations
-
     write_street(tmp_path)
     annotations = load_annotations(tmp_path / "street.json", tmp_path / "photos", tmp_path / "masks")
     recipe = RECIPES["coco_r50"]()
@@ -168,3 +172,57 @@ def test_offsets_start_at_zero() -> None:
     initialise(network)
     assert network.semantic_head.layers[0].offset.weight.abs().max() == 0
     assert network.box_head.logits.weight.std() < 0.02
+
+
+def write_instances(folder: Path) -> Path:
+    square = [10.0, 20.0, 40.0, 20.0, 40.0, 44.0, 10.0, 44.0]
+    entries = [
+        {"segmentation": [square, [1, 2, 3, 4]], "bbox": [10, 20, 31, 25], "area": 700, "iscrowd": 0, "category_id": 9},
+        {"segmentation": {"counts": [9], "size": [64, 96]}, "bbox": [80, 0, 40, 9], "iscrowd": 1, "category_id": 10},
+        {"segmentation": [square], "bbox": [10, 20, 1, 25], "area": 20, "iscrowd": 0, "category_id": 9},
+    ]
+    annotations = [{"id": i, "image_id": 0, "area": 300, **entry} for i, entry in enumerate(entries)]
+    images = [{"id": number, "width": 96, "height": 64} for number in range(4)]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+def test_outlines_replace_boxes_masks_and_polygons(tmp_path: Path) -> None:
+    write_street(tmp_path)
+    annotations = load_annotations(tmp_path / "street.json", tmp_path / "photos", tmp_path / "masks")
+    found = outlines.load_outlines(write_instances(tmp_path), annotations.categories)
+    assert [(outline.kind, outline.box, outline.iscrowd) for outline in found[0]] == [
+        (1, (10, 20, 40, 44), False),  # a ring of two points is dropped, a box of one column is no box
+        (2, (80, 0, 95, 8), True),  # cut at the photo
+    ]
+    network = build_network("camvid_demo", annotations.categories)
+    recipe = replace(RECIPES["coco_r50"](), short_sides=(64,))
+    dataset = PanopticDataset(annotations, recipe, network.transform, found)
+    plain, flipped = (next(s for e in range(9) if (s := dataset.sample(0, e)).boxes[0, 0] == x) for x in (10, 55))
+    assert flipped.boxes.tolist() == [[55, 20, 85, 44]]
+    assert plain.masks.sum() == 31 * 25  # PIL fills both ends
+    assert torch.equal(plain.masks.flip(2), flipped.masks)
+    assert flipped.crowd_boxes.tolist() == [[0, 0, 15, 8]]
+    assert mask_targets(plain.boxes, plain).mean() > 0.9
+
+
+def test_a_thing_without_polygons_is_refused(tmp_path: Path) -> None:
+    write_street(tmp_path)
+    annotations = load_annotations(tmp_path / "street.json", tmp_path / "photos", tmp_path / "masks")
+    path = write_instances(tmp_path)
+    path.write_text(path.read_text().replace('"iscrowd": 1', '"iscrowd": 0'))
+    with pytest.raises(AnnotationError, match="annotation 1 is no crowd and has no polygons"):
+        outlines.load_outlines(path, annotations.categories)
+
+
+def test_an_archive_starts_a_run() -> None:
+    labels = categories.load("camvid")
+    network = build_network("camvid_demo", labels)
+    load_network(network, DEMO, labels)
+    archived = Checkpoint.of_archive(DEMO).weights
+    assert all(torch.equal(tensor, archived[name]) for name, tensor in network.state_dict().items())
+    fewer = tuple(label for label in labels if label.name != "bicyclist")
+    small = build_network("camvid_demo", fewer)
+    load_network(small, DEMO, fewer)
+    assert torch.equal(small.box_head.logits.bias, network.box_head.logits.bias[:3])

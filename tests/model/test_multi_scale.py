@@ -1,0 +1,47 @@
+"""Several views of one image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import codec
+from model.multi_scale import MultiScale, blend, mirror
+from model.predictor import Predictor
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "weights/camvid_demo.pt"
+
+
+@pytest.fixture(scope="module")
+def photo() -> codec.Pixels:
+    return codec.decode((ROOT / "docs/china.jpg").read_bytes(), 10_000_000)
+
+
+def test_one_view_is_the_network_itself(photo: codec.Pixels) -> None:
+    plain = Predictor(DEMO, "cpu").analyze([photo])[0]
+    view = MultiScale.of_archive(DEMO, "cpu", [], flip=False).analyze([photo])[0]
+    assert np.array_equal(plain.panoptic.segment_ids, view.panoptic.segment_ids)
+    assert plain.panoptic.segments == view.panoptic.segments
+    assert np.array_equal(plain.semantic, view.semantic)
+    np.testing.assert_allclose(plain.boxes, view.boxes, atol=1e-3)
+
+
+def test_mirrored_views_see_a_mirrored_image_mirrored(photo: codec.Pixels) -> None:
+    network = MultiScale.of_archive(DEMO, "cpu", [320, 360], flip=True)
+    there = network.analyze([photo])[0].semantic
+    back = network.analyze([np.ascontiguousarray(photo[:, ::-1])])[0].semantic[:, ::-1]
+    assert (there == back).mean() > 0.98  # the grid of pixels itself is not symmetric
+
+
+def test_boxes_mirror_and_mirror_back() -> None:
+    box = torch.tensor([[2.0, 3, 5, 9]])
+    assert mirror(box, 10).tolist() == [[4, 3, 7, 9]]
+    assert torch.equal(mirror(mirror(box, 10), 10), box)
+
+
+def test_blend_interpolates_and_stops_at_the_ends() -> None:
+    line = torch.tensor([[[0.0, 10, 20]]])
+    assert blend(line, torch.tensor([-1.0, 0.25, 1, 5]), 2).flatten().tolist() == [0, 2.5, 10, 20]
+    assert torch.equal(blend(line, torch.arange(3.0), 2), line)
