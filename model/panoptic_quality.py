@@ -21,7 +21,7 @@ class Labelled(NamedTuple):
 
     Attributes:
         ids: (H, W) integers, 0 = void.
-        categories: category id of each segment id in the map.
+        categories: category id of each segment id in the map, in the annotation's order.
         crowds: segment ids that are crowds (ground truth only).
     """
 
@@ -109,7 +109,7 @@ def compare(truth: Labelled, prediction: Labelled) -> dict[int, Tally]:
             tally(category).tp += 1
             matched_truth.add(there)
             matched_prediction.add(found)
-    crowd_of = {truth.categories[crowd]: crowd for crowd in sorted(truth.crowds)}
+    crowd_of = {category: crowd for crowd, category in truth.categories.items() if crowd in truth.crowds}
     for there in truth.categories:
         if there not in matched_truth and there not in truth.crowds:
             tally(truth.categories[there]).fn += 1
