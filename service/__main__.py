@@ -13,6 +13,7 @@ import uvicorn
 
 from service import settings as settings_module
 from service.app import create_app
+from service.memory import settle
 from service.server import DrainingServer, GuardedProtocol
 from service.settings import Settings, SettingsError
 
@@ -63,6 +64,7 @@ def main() -> int:
         timeout_graceful_shutdown=1,
     )
     server = DrainingServer(config, app.state.engine, settings.drain_seconds)
+    settle()
     server.run()
     return 0 if server.started and app.state.engine.failure is None else 1
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import uvicorn
 
 from service import app as application
+from service.memory import settle
 from service.server import DrainingServer, GuardedProtocol
 from service.settings import Settings
 from tests.service.emulated import Emulated, standard
@@ -29,6 +30,7 @@ def main() -> None:
         application.load_predictor = emulated  # type: ignore[assignment]
         app = application.create_app(settings)
         config = uvicorn.Config(app, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False)
+        settle()
         DrainingServer(config, app.state.engine, settings.drain_seconds).run()
 
 
