@@ -1,10 +1,19 @@
-"""The panoptic head written plainly: every logit at full size. The reference of tests and benchmark, never served."""
+"""The panoptic head written plainly, every logit at full size, and torchvision's deformable convolution.
+
+The reference of tests and benchmark, never served.
+"""
+
+import copy
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+import torchvision
+from torch import Tensor, nn
 
+from model.network.deformable import DeformableConv
 from model.network.panoptic_head import mask_window, semantic_window
+from model.network.structures import PanopticLogits
+from model.network.upsnet import UPSNet
 
 
 def remove_masks(
@@ -111,3 +120,43 @@ def unify(semantic: Tensor, panoptic: Tensor, classes: Tensor, stuff: int, stuff
         if int(region.sum()) < stuff_area_limit:  # quirk Q15
             category[region] = 255
     return torch.stack([category, instance], dim=-1)
+
+
+class PlainPanopticHead(nn.Module):
+    """`PanopticHead` by way of all logits at full size."""
+
+    def __init__(self, stuff: int) -> None:
+        super().__init__()
+        self.stuff = stuff
+
+    def forward(self, semantic_logits: Tensor, boxes: Tensor, mask_logits: Tensor, classes: Tensor) -> PanopticLogits:
+        """The decision for one image; arguments as of `PanopticHead`."""
+        full = F.interpolate(semantic_logits[None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
+        logits, keep = panoptic_logits(full, self.stuff, boxes, mask_logits, classes)
+        return PanopticLogits(panoptic_map(logits), full.argmax(0).byte(), torch.tensor(keep))
+
+
+class PlainDeformableConv(nn.Module):
+    """A `DeformableConv` with torchvision's operator."""
+
+    def __init__(self, conv: DeformableConv) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H, W)."""
+        limit = self.conv.offset_limit
+        offsets = self.conv.offset(features).clamp(-limit, limit)
+        sampled: Tensor = torchvision.ops.deform_conv2d(features, offsets, self.conv.weight, self.conv.bias, padding=1)
+        return sampled
+
+
+def plainly(network: UPSNet) -> UPSNet:
+    """A copy of the network, same weights, that takes the plain way everywhere."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, DeformableConv):
+                setattr(module, name, PlainDeformableConv(child))
+    network.panoptic_head = PlainPanopticHead(network.panoptic_head.stuff)  # type: ignore[assignment]
+    return network

@@ -1,0 +1,224 @@
+"""`python -m model.benchmark`: where the network's time and memory go, and how it compares.
+
+    python -m model.benchmark weights/coco_r50.pt --size 800x1333 --batch 1,2,4,8 --against plain,peers --json out.json
+    python -m model.benchmark coco_r50 --size 800x1333          # random weights: `--instances` boxes stand for things
+    python -m model.benchmark --part panoptic_head --instances 20,100
+    python -m model.benchmark --part deformable --threads 1
+
+Times are medians of alternated rounds. `plain` is the same weights with torchvision's deformable convolution and every
+panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from model import archive, benchmark_parts, export
+from model.checkpoint import build_network, set_thresholds
+from model.command import run
+from model.network.instance_head import Candidates
+from model.network.plain import plainly
+from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.predictor import choose_device
+from model.timing import Work, alternate, peak_bytes, seconds
+from model.training.initialise import initialise
+
+
+class StandIns(Candidates):
+    """Random weights find nothing: proposals of every class in turn stand for the panoptic path's detections."""
+
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The first `limit` boxes, at least one of them, with descending scores."""
+        count = min(self.limit, len(boxes))
+        classes = torch.arange(count, device=boxes.device) % (scores.size(1) - 1) + 1
+        return boxes[:count, 1], torch.linspace(0.99, 0.61, count, device=boxes.device), classes
+
+
+def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
+    """(3, height, width) uint8 pictures, each a shift of the first."""
+    picture = export.sample_picture(height, width)
+    return [picture.roll(37 * i, dims=2).contiguous().to(device) for i in range(count)]
+
+
+def open_network(source: str, size: tuple[int, int], instances: int, device: str) -> tuple[UPSNet, Any]:
+    """The network as Python and as it is served; `source` is an archive, or a configuration for random weights.
+
+    Both work at `size`: a picture of that size is not resized.
+    """
+    sides = {"short_side": min(size), "long_side": max(size)}
+    if source in CONFIGURATIONS:
+        torch.manual_seed(0)
+        network = CONFIGURATIONS[source](**sides).eval()
+        initialise(network)
+        network.candidates = StandIns(0.05, 0.0, instances)
+        return network.to(device), export.script(network).to(device)
+    served, metadata = archive.load(Path(source), device)
+    network = build_network(metadata.configuration, metadata.categories, **sides)
+    weights = served.state_dict()  # scripted, it holds constants too
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    set_thresholds(network, metadata.thresholds)
+    return network.to(device), export.script(network).to(device)
+
+
+def stage_works(network: UPSNet, images: list[Tensor]) -> dict[str, Work]:
+    """Each stage of the network as something to run, fed with what the stages before it give."""
+    batch = network.transform(images)
+    pixels = batch.pixels.to(network.dtype())
+    stages = network.backbone(pixels)
+    pyramid = network.pyramid(stages)
+    proposals = network.rpn(pyramid, batch.sizes)
+    detections = network.detect(pyramid, proposals, batch.sizes, True)
+    logits = network.semantic_head(pyramid).float()
+
+    def decide() -> list[Any]:
+        heads = []
+        for i, found in enumerate(detections):
+            heads.append(network.panoptic_head(logits[i], found.boxes, found.mask_logits, found.classes))
+        return heads
+
+    decisions = decide()
+    return {
+        "transform": lambda: network.transform(images),
+        "backbone": lambda: network.backbone(pixels),
+        "pyramid": lambda: network.pyramid(stages),
+        "rpn": lambda: network.rpn(pyramid, batch.sizes),
+        "instance_head": lambda: network.detect(pyramid, proposals, batch.sizes, True),
+        "semantic_head": lambda: network.semantic_head(pyramid),
+        "panoptic_head": decide,
+        "segments": lambda: [network.merge(d, logits[i], detections[i], batch, i) for i, d in enumerate(decisions)],
+    }
+
+
+def measure_stages(network: UPSNet, images: list[Tensor], rounds: int, device: str) -> dict[str, dict[str, Any]]:
+    """Seconds, share of the sum, and bytes of each stage."""
+    works = stage_works(network, images)
+    times = alternate(works, rounds, device)
+    total = sum(times.values())
+    return {
+        name: {"seconds": taken, "share": taken / total, "bytes": peak_bytes(works[name], device)}
+        for name, taken in times.items()
+    }
+
+
+def same_answer(a: Any, b: Any) -> bool:
+    """Whether two answers have the same segments and at least 99.99 % of their pixels alike."""
+    if a.classes.tolist() != b.classes.tolist():
+        return False
+    return float((a.segment_ids == b.segment_ids).float().mean()) >= 0.9999
+
+
+def compare_plain(network: UPSNet, served: Any, images: list[Tensor], rounds: int, device: str) -> dict[str, Any]:
+    """The served network against the plain one."""
+    plain = plainly(network)
+    equal = all(same_answer(a, b) for a, b in zip(served(images), plain(images), strict=True))
+    times = alternate({"ours": lambda: served(images), "plain": lambda: plain(images)}, rounds, device)
+    return {"ratio": times["plain"] / times["ours"], "equal": equal, "seconds": times}
+
+
+def compare_peers(
+    served: Any, image: Tensor, works: dict[str, Callable[[], Any]], rounds: int, device: str
+) -> dict[str, Any]:
+    """The served network against other networks."""
+    times = alternate({"ours": lambda: served([image]), **works}, rounds, device)
+    ratios = {name: taken / times["ours"] for name, taken in times.items() if name != "ours"}
+    return {"seconds": times, "ratio": ratios}
+
+
+def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """Everything the arguments ask for, printed as it comes."""
+    height, width = args.size
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "device": device, "size": f"{height}x{width}"}
+    if args.part:
+        compare: Callable[..., dict[str, Any]] = getattr(benchmark_parts, args.part)
+        height, width = height + -height % 32, width + -width % 32
+        sizes = args.instances if args.part == "panoptic_head" else [256]
+        shape = (height, width) if args.part == "panoptic_head" else (height // 8, width // 8)
+        result[args.part] = [compare(*shape, each, args.rounds, device) for each in sizes]
+        for row in result[args.part]:
+            say(f"{args.part} {row}")
+        return result
+    works = benchmark_parts.peers(height, width, device) if "peers" in args.against else {}
+    network, served = open_network(args.source, args.size, args.instances[0], device)
+    images = sample_images(height, width, max(args.batch), device)
+    result["stages"] = measure_stages(network, images[:1], args.rounds, device)
+    for name, row in result["stages"].items():
+        memory = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:9.1f} MB"
+        say(f"{name:14} {1000 * row['seconds']:9.1f} ms {100 * row['share']:5.1f} % {memory}")
+    result["batches"] = {}
+    for count in tqdm(args.batch, desc="batch sizes", unit="size", disable=None):
+        for _ in range(2):
+            served(images[:count])  # TorchScript profiles two runs of a shape
+        taken = min(seconds(lambda: served(images[:count]), device) for _ in range(args.rounds))  # noqa: B023
+        result["batches"][str(count)] = {"images_per_second": count / taken}
+        say(f"batch {count}: {count / taken:.3f} images/s")
+    if "plain" in args.against:
+        result["plain"] = compare_plain(network, served, images[:1], args.rounds, device)
+        say(f"plain: {result['plain']}")
+    if works:
+        result["peers"] = compare_peers(served, images[0], works, args.rounds, device)
+        say(f"peers: {result['peers']}")
+    return result
+
+
+def say(line: str) -> None:
+    """Print a line without breaking a progress bar."""
+    tqdm.write(line)
+
+
+def numbers(text: str) -> list[int]:
+    """`1,2,4` as numbers, each at least 1."""
+    found = [int(part) for part in text.split(",")]
+    if min(found) < 1:
+        raise ValueError
+    return found
+
+
+def height_by_width(text: str) -> tuple[int, int]:
+    """`800x1333` as height and width, each at least 32."""
+    height, width = (int(part) for part in text.split("x"))
+    if min(height, width) < 32:
+        raise ValueError
+    return height, width
+
+
+def names(text: str) -> list[str]:
+    """`plain,peers` as a list of those two."""
+    found = text.split(",")
+    if not set(found) <= {"plain", "peers"}:
+        raise ValueError
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m model.benchmark", description=__doc__.split("\n")[0])
+    parser.epilog = "Example: python -m model.benchmark weights/camvid_demo.pt --size 360x480 --against plain"
+    parser.add_argument("source", nargs="?", help=f"archive, or {', '.join(CONFIGURATIONS)} with random weights")
+    parser.add_argument("--size", type=height_by_width, default=(800, 1333), help="HEIGHTxWIDTH (default: 800x1333)")
+    parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, comma-separated (default: 1)")
+    parser.add_argument("--against", type=names, default=[], help="plain, peers or both, comma-separated")
+    parser.add_argument("--part", choices=["panoptic_head", "deformable"], help="measure one part alone")
+    parser.add_argument("--instances", type=numbers, default=[20], help="things in a picture (default: 20)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted runs of each (default: 5)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    args = parser.parse_args(argv)
+    if (args.source is None) == (args.part is None):
+        parser.error("give an archive or a configuration, or --part without one")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with torch.inference_mode():
+        result = measure(args, choose_device(args.device))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

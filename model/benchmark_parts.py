@@ -1,0 +1,95 @@
+"""What `model.benchmark` compares beside whole networks: single parts, and networks of others."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+from model.command import CommandError
+from model.network.panoptic_head import PanopticHead
+from model.network.plain import PlainPanopticHead
+from model.ops import deform_conv2d
+from model.timing import Work, alternate, peak_bytes
+
+STUFF, THINGS = 53, 80
+
+
+def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (n, 4), smooth mask logits (n, 28, 28) and classes (n,) of `count` things, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    sides = torch.rand(count, 2, generator=generator) * 0.4 + 0.05
+    corner = torch.rand(count, 2, generator=generator) * (1 - sides)
+    canvas = torch.tensor([width - 1.0, height - 1.0])
+    masks = 3 * torch.randn(count, 1, 5, 5, generator=generator) + 1
+    masks = F.interpolate(masks, (28, 28), mode="bilinear", align_corners=False)[:, 0]
+    classes = torch.randint(1, THINGS + 1, (count,), generator=generator)
+    return torch.cat([corner * canvas, (corner + sides) * canvas], 1), masks, classes
+
+
+def panoptic_head(height: int, width: int, instances: int, rounds: int, device: str) -> dict[str, Any]:
+    """The head against its plain form, on COCO's classes: seconds, memory, ratios, whether the results are equal."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = 3 * torch.randn(1, STUFF + THINGS, height // 32, width // 32, generator=generator)
+    logits = F.interpolate(coarse, scale_factor=8.0, mode="bilinear", align_corners=False)[0].to(device)
+    boxes, masks, classes = (tensor.to(device) for tensor in random_things(instances, height, width))
+    ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
+    works: dict[str, Work] = {
+        "ours": lambda: ours(logits, boxes, masks, classes),
+        "plain": lambda: theirs(*(tensor.cpu() for tensor in (logits, boxes, masks, classes))),
+    }
+    decisions = [work() for work in works.values()]
+    equal = all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(*decisions, strict=True))
+    return _compare(works, rounds, device, {"instances": instances, "kept": len(decisions[0].keep), "equal": equal})
+
+
+def deformable(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
+    """The deformable convolution against torchvision's and an ordinary one: seconds, memory, largest difference."""
+    torch.manual_seed(0)
+    features = torch.randn(1, channels, height, width, device=device)
+    offsets = 2 * torch.randn(1, 18, height, width, device=device)
+    weight = torch.randn(channels, channels, 3, 3, device=device) / (9 * channels) ** 0.5
+    works: dict[str, Work] = {
+        "ours": lambda: deform_conv2d(features, offsets, weight, None),
+        "plain": lambda: torchvision.ops.deform_conv2d(features, offsets, weight, padding=1),
+        "convolution": lambda: F.conv2d(features, weight, padding=1),
+    }
+    difference = float((works["ours"]() - works["plain"]()).abs().max())
+    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+
+
+def _compare(works: dict[str, Work], rounds: int, device: str, facts: dict[str, Any]) -> dict[str, Any]:
+    memory = {name: peak_bytes(work, device) for name, work in works.items()}
+    times = alternate(works, rounds, device)
+    return {**facts, "seconds": times, "bytes": memory, "ratio": times["plain"] / times["ours"]}
+
+
+def peers(height: int, width: int, device: str) -> dict[str, Work]:
+    """Other networks with a ResNet-50, random weights, one image of the size; without their post-processing to maps.
+
+    Raises:
+        CommandError: transformers is not installed.
+    """
+    try:
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
+    except ImportError as error:
+        raise CommandError(
+            "--against peers needs transformers, which is not installed. Run `uv run --with transformers python -m "
+            "model.benchmark ...`, or leave peers out."
+        ) from error
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    config = Mask2FormerConfig(
+        backbone_config=ResNetConfig(out_features=stages), num_labels=STUFF + THINGS, use_pretrained_backbone=False
+    )
+    mask2former = Mask2FormerForUniversalSegmentation(config).eval().to(device)
+    mask_rcnn = torchvision.models.detection.maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, min_size=min(height, width), max_size=max(height, width)
+    )
+    mask_rcnn = mask_rcnn.eval().to(device)
+    image = torch.rand(3, height, width, device=device)
+    padded = F.pad(image, [0, -width % 32, 0, -height % 32])[None]
+    return {
+        "torchvision maskrcnn_resnet50_fpn": lambda: mask_rcnn([image]),
+        "transformers Mask2Former-R50": lambda: mask2former(pixel_values=padded),
+    }
