@@ -1,9 +1,24 @@
-"""The deformable convolution of Dai et al. 2017, by device. Importing this module registers torchvision's operators."""
+"""Operators chosen by device. Importing this module registers them, and torchvision's, for archives to call.
+
+The schemas below belong to the archive's format version: archives hold calls to them.
+"""
+
+import functools
+import importlib.util
+import warnings
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
+
+_LIBRARY = torch.library.Library("upsnet", "DEF")
+_LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
+_LIBRARY.define("has_kernels(Tensor device) -> bool")
+_LIBRARY.define(
+    "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int stuff, float overlap) "
+    "-> (Tensor, Tensor, Tensor)"
+)
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -20,14 +35,23 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     Returns:
         (N, O, H, W).
     """
-    if features.is_cuda:
-        # torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
-        bias32 = bias.float() if bias is not None else None
-        out: Tensor = torchvision.ops.deform_conv2d(
-            features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
-        )
-        return out.to(features.dtype)
-    return _deform_conv2d_gather(features, offsets, weight, bias)
+    if not features.is_cuda:
+        return _deform_conv2d_gather(features, offsets, weight, bias)
+    if torch.is_grad_enabled():  # the kernel has no backward
+        return _deform_conv2d_torchvision(features, offsets, weight, bias)
+    return torch.ops.upsnet.deform_conv2d(features, offsets, weight, bias)  # type: ignore[no-any-return]
+
+
+def _deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The form on a device with gradients or without Triton.
+
+    torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
+    """
+    bias32 = bias.float() if bias is not None else None
+    out: Tensor = torchvision.ops.deform_conv2d(
+        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
+    )
+    return out.to(features.dtype)
 
 
 def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -83,3 +107,39 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
     indices = torch.stack([upper + x0, upper + x1, lower + x0, lower + x1], dim=-1)
     weights = torch.stack([above * before, above * after, below * before, below * after], dim=-1)
     return indices.view(-1), weights.view(-1)
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is installed; says once where it is not."""
+    found = importlib.util.find_spec("triton") is not None
+    if not found:
+        warnings.warn(
+            "Triton is not installed: deformable convolutions and the panoptic head take their slower forms.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not has_triton():
+        return _deform_conv2d_torchvision(features, offsets, weight, bias)
+    from model.kernels import deformable
+
+    return deformable.deform_conv2d(features, offsets, weight, bias)
+
+
+def _panoptic_cuda(
+    logits: Tensor, boxes: Tensor, masks: Tensor, classes: Tensor, counts: list[int], stuff: int, overlap: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    from model.kernels import panoptic
+
+    return panoptic.panoptic(logits, boxes, masks, classes, counts, stuff, overlap)
+
+
+_LIBRARY.impl("deform_conv2d", _deform_conv2d_gather, "CPU")
+_LIBRARY.impl("deform_conv2d", _deform_conv2d_cuda, "CUDA")
+_LIBRARY.impl("has_kernels", lambda device: False, "CPU")  # noqa: ARG005
+_LIBRARY.impl("has_kernels", lambda device: has_triton(), "CUDA")  # noqa: ARG005
+_LIBRARY.impl("panoptic", _panoptic_cuda, "CUDA")

@@ -1,0 +1,1 @@
+"""Triton kernels, imported when first called on a device; `model.ops` says what stands in where Triton is missing."""

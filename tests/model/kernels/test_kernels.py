@@ -1,0 +1,94 @@
+"""The Triton kernels on a device; without one, on CPU tensors in Triton's interpreter (see `conftest.py`)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.network import plain
+from tests.model.network.test_panoptic_head import random_case
+from tests.model.network.test_parts import naive
+
+pytest.importorskip("triton", reason="Triton is not installed")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+from model.kernels import deformable, panoptic  # noqa: E402
+
+
+def offsets_of(kind: str, *shape: int) -> torch.Tensor:
+    offsets = torch.randn(*shape)
+    return {"small": offsets, "integer": offsets.round(), "border": offsets * 3, "far": offsets * 1e6}[kind]
+
+
+@pytest.mark.parametrize("kind", ["small", "integer", "border", "far"])
+def test_deformable_convolution_equals_float64(kind: str) -> None:
+    torch.manual_seed(0)
+    features, weight = torch.randn(1, 3, 5, 6), torch.randn(4, 3, 3, 3)
+    offsets = offsets_of(kind, 1, 18, 5, 6)
+    found = deformable.deform_conv2d(*(tensor.to(DEVICE) for tensor in (features, offsets, weight)), None)
+    torch.testing.assert_close(found.cpu(), naive(features, offsets, weight).float(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 4e-3), (torch.bfloat16, 3e-2)])
+def test_half_precision_keeps_positions_exact(dtype: torch.dtype, tolerance: float) -> None:
+    """Past column 512 a half-precision position is off by up to a quarter pixel; a ramp shows it."""
+    if dtype == torch.bfloat16 and DEVICE == "cpu":
+        pytest.skip("Triton's interpreter multiplies the bits of bfloat16 as integers; needs a device")
+    width = 600
+    features = (torch.arange(width) / width)[None, None, None].expand(1, 16, 3, width).to(dtype)
+    weight = torch.zeros(1, 16, 3, 3, dtype=dtype)
+    weight[:, 0, 1, 1] = 1
+    offsets = torch.zeros(1, 18, 3, width)
+    offsets[:, 9] = 0.3
+    found = deformable.deform_conv2d(*(tensor.to(DEVICE) for tensor in (features, offsets, weight)), None)
+    wanted = (torch.arange(width - 1) + 0.3) / width
+    torch.testing.assert_close(found[0, 0, 1, :-1].cpu().float(), wanted, atol=tolerance, rtol=0)
+
+
+def test_deformable_convolution_takes_a_batch_of_odd_sizes_and_none() -> None:
+    torch.manual_seed(0)
+    features, weight, bias = torch.randn(2, 37, 5, 7), torch.randn(19, 37, 3, 3), torch.randn(19)
+    offsets = 2 * torch.randn(2, 18, 5, 7)
+    given = [tensor.to(DEVICE) for tensor in (features, offsets, weight, bias)]
+    found = deformable.deform_conv2d(*given)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for i in range(2):
+        wanted = naive(features[i : i + 1], offsets[i : i + 1], weight).float() + bias[:, None, None]
+        torch.testing.assert_close(found[i : i + 1].cpu(), wanted, atol=1e-4, rtol=1e-4)
+    assert deformable.deform_conv2d(given[0][:0], given[1][:0], *given[2:]).shape == (0, 19, 5, 7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_panoptic_kernel_equals_the_plain_head(seed: int) -> None:
+    cases = [random_case(10 * seed + i, count) for i, count in enumerate((1, 12, 5))]
+    cases[2][3].zero_()  # only placeholders
+    logits = torch.stack([case[0] for case in cases])
+    boxes, masks, classes = (torch.cat([case[k] for case in cases]).to(DEVICE) for k in (1, 2, 3))
+    counts = [len(case[1]) for case in cases]
+    segments, semantic, order = panoptic.panoptic(logits.to(DEVICE), boxes, masks, classes, counts, 5, 0.3)
+    for i, part in enumerate(order.cpu().split(counts)):
+        full = F.interpolate(logits[i][None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
+        channels, keep = plain.panoptic_logits(full, 5, *cases[i][1:])
+        assert part[: len(keep)].tolist() == keep
+        assert sorted(part.tolist()) == list(range(counts[i]))
+        agree = segments[i].cpu() == plain.panoptic_map(channels)
+        assert bool(agree.all()) or DEVICE == "cuda"
+        assert float(agree.float().mean()) >= 0.9999
+        assert float((semantic[i].cpu() == full.argmax(0)).float().mean()) >= 0.9999
+
+
+def test_the_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
+    from model.archive import quiet
+
+    class Convolve(torch.nn.Module):
+        def forward(self, x: torch.Tensor, offsets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            return torch.ops.upsnet.deform_conv2d(x, offsets, weight, None)  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    given = torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), torch.randn(4, 3, 3, 3)
+    with quiet(), torch.no_grad():
+        torch.jit.script(Convolve()).save(str(tmp_path / "convolve.pt"))
+        reloaded = torch.jit.load(str(tmp_path / "convolve.pt"))
+        found = reloaded(*(tensor.to(DEVICE) for tensor in given))
+        torch.testing.assert_close(found.cpu(), naive(*given).float(), atol=1e-4, rtol=0)
