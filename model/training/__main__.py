@@ -8,6 +8,7 @@ A run that was stopped goes on where it was.
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
     result.add_argument("--minutes", type=float, help="wall-clock budget; the learning rate then ends with it")
     result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    result.add_argument("--bfloat16", action="store_true", help="dense convolutions in bfloat16 (the demo always)")
     result.add_argument("--licence", default="unknown", help="of the weights, kept in every checkpoint")
     return result
 
@@ -86,6 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)
     recipe = RECIPES[args.config]().for_processes(processes.count)
+    recipe = replace(recipe, bfloat16=recipe.bfloat16 or args.bfloat16)
     if outlines and recipe.crop:
         raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
     torch.manual_seed(SEED)

@@ -115,7 +115,8 @@ class Trainer:
             NonFiniteLossError: a loss is not a number; the last checkpoint stays.
         """
         history = History(self.out, self.done_steps) if self.processes.is_first else None
-        bar = tqdm(total=self.steps, initial=self.done_steps, unit="step", mininterval=2, disable=history is None)
+        images = self.recipe.batch * self.processes.count
+        bar = tqdm(initial=self.done_steps * images, unit="image", mininterval=2, disable=history is None)
         with ThreadPoolExecutor(1) as reader, bar, history or contextlib.nullcontext():
             last_save = last = time.monotonic()
             mean: dict[str, float] = {}
@@ -131,7 +132,8 @@ class Trainer:
                 history.add(self.done_steps - 1, losses)
                 mean = {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.3f}" for name, value in mean.items()}, refresh=False)
-                bar.update()
+                bar.total = round(self.done_steps * images / self.share_done())  # by the clock where that ends the run
+                bar.update(images)
                 if now - last_save > checkpoint_seconds:
                     self.keep(history)
                     last_save = time.monotonic()
