@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -10,13 +11,14 @@ from service import app as application
 from service.memory import settle
 from service.server import DrainingServer, GuardedProtocol
 from service.settings import Settings
-from tests.service.emulated import Emulated, standard
+from tests.service.emulated import Emulated
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-queue", type=int, default=64)
+    parser.add_argument("--base-ms", type=float, default=20.0, help="of each batch, whatever its size")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
         Path(archive.name).write_bytes(b"emulated")
@@ -27,15 +29,15 @@ def main() -> None:
             max_queue=arguments.max_queue,
             warmup_sizes=(),
         )
-        application.load_predictor = emulated  # type: ignore[assignment]
+        application.load_predictor = partial(emulated, arguments.base_ms)  # type: ignore[assignment]
         app = application.create_app(settings)
         config = uvicorn.Config(app, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False)
         settle()
         DrainingServer(config, app.state.engine, settings.drain_seconds).run()
 
 
-def emulated(path: Path, device: str, precision: str) -> Emulated:  # noqa: ARG001
-    return standard()
+def emulated(base_ms: float, path: Path, device: str, precision: str) -> Emulated:  # noqa: ARG001
+    return Emulated(base_ms=base_ms, image_ms=5.0)
 
 
 if __name__ == "__main__":
