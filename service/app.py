@@ -26,6 +26,7 @@ from service.metrics import Metrics
 from service.responses import Answer
 from service.schemas import Health, Problem
 from service.settings import Settings
+from service.worker import PredictionError
 from service.worker_process import load_predictor
 from service.workers import WorkerPool
 
@@ -254,6 +255,9 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         except asyncio.CancelledError:
             status, code, outcome = 499, "client_gone", "cancelled"
             raise
+        except PredictionError as error:  # a trace would only show our own plumbing
+            log.error("request %s failed in the worker: %s", request_id(request), error)
+            return problem(request, InternalError())
         except Exception as error:
             log.error("request %s failed", request_id(request), exc_info=error)
             return problem(request, InternalError())
