@@ -128,9 +128,13 @@ def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metad
 
 
 def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Change the type of the parameters in place; buffers (means, anchors, frozen norms) stay float32."""
+    """Change the type of the parameters in place; buffers (means, anchors, frozen norms) stay float32.
+
+    Kernels of convolutions become channels-last, as the features are.
+    """
     for parameter in module.parameters():
-        parameter.data = parameter.data.to(dtype)
+        layout = torch.channels_last if parameter.dim() == 4 else torch.preserve_format
+        parameter.data = parameter.data.to(dtype, memory_format=layout)
 
 
 def sha256(path: Path) -> str:

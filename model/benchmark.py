@@ -69,20 +69,13 @@ def open_network(source: str, size: tuple[int, int], instances: int, device: str
 def stage_works(network: UPSNet, images: list[Tensor]) -> dict[str, Work]:
     """Each stage of the network as something to run, fed with what the stages before it give."""
     batch = network.transform(images)
-    pixels = batch.pixels.to(network.dtype())
+    pixels = batch.pixels.to(network.dtype()).contiguous(memory_format=torch.channels_last)
     stages = network.backbone(pixels)
     pyramid = network.pyramid(stages)
     proposals = network.rpn(pyramid, batch.sizes)
     detections = network.detect(pyramid, proposals, batch.sizes, True)
     logits = network.semantic_head(pyramid).float()
-
-    def decide() -> list[Any]:
-        heads = []
-        for i, found in enumerate(detections):
-            heads.append(network.panoptic_head(logits[i], found.boxes, found.mask_logits, found.classes))
-        return heads
-
-    decisions = decide()
+    decisions = network.panoptic_head.batch(logits, detections)
     return {
         "transform": lambda: network.transform(images),
         "backbone": lambda: network.backbone(pixels),
@@ -90,7 +83,7 @@ def stage_works(network: UPSNet, images: list[Tensor]) -> dict[str, Work]:
         "rpn": lambda: network.rpn(pyramid, batch.sizes),
         "instance_head": lambda: network.detect(pyramid, proposals, batch.sizes, True),
         "semantic_head": lambda: network.semantic_head(pyramid),
-        "panoptic_head": decide,
+        "panoptic_head": lambda: network.panoptic_head.batch(logits, detections),
         "segments": lambda: [network.merge(d, logits[i], detections[i], batch, i) for i, d in enumerate(decisions)],
     }
 

@@ -84,5 +84,5 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
         depth = min(max(triton.next_power_of_2(channels), 16), 32 if features.dtype == torch.float32 else 64)
         grid = (triton.cdiv(pixels, 64), triton.cdiv(outputs, columns))
         sizes = (pixels, height, width, channels, outputs)
-        _forward[grid](table, moves, matrix, shift, out, *sizes, 64, depth, columns, "ieee")
+        _forward[grid](table, moves, matrix, shift, out, *sizes, 64, depth, columns, "ieee", enable_fp_fusion=True)
     return out.permute(0, 3, 1, 2)

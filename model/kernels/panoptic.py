@@ -200,7 +200,7 @@ def panoptic(
     rounds = int(rank.max().item()) + 1  # a round trip: it saves a launch for each candidate of another class
     for r in range(rounds):
         arguments = (masks, windows, scales, places, overlaps, kept, r, 4 * rows, 4 * columns)
-        _count_overlaps[len(boxes), blocks](*arguments, 1024, SIDE)
+        _count_overlaps[len(boxes), blocks](*arguments, 1024, SIDE, enable_fp_fusion=False)
         area, taken = overlaps[:, 0], overlaps[:, 1]
         kept = ((area > 0) & (taken.double() / area.clamp(min=1) <= overlap)).to(torch.int8)
     alive = torch.zeros(images, dtype=torch.int8, device=logits.device).index_add(0, owner, kept)
@@ -210,6 +210,8 @@ def panoptic(
     semantic = torch.empty_like(segments)
     grid = (triton.cdiv(4 * columns, 64), triton.cdiv(4 * rows, 8), images)
     shape = (kinds, stuff, rows, columns)
-    _decide[grid](logits, masks, windows, scales, shown, starts, segments, semantic, *shape, 8, 64, SIDE)
+    _decide[grid](
+        logits, masks, windows, scales, shown, starts, segments, semantic, *shape, 8, 64, SIDE, enable_fp_fusion=False
+    )
     order = torch.argsort(2 * owner + (shown == 0), stable=True) - first
     return segments, semantic, order

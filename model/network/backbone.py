@@ -3,13 +3,28 @@
 import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from model.network.deformable import DeformableConv
 from model.network.structures import Pyramid, Stages
 
 Norm = Callable[[int], nn.Module]
+
+
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
+    """A batch norm that never changes, in one pass over its input.
+
+    It is not folded into the convolution before it: an archive's weights stay those of its checkpoint.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape and type; scale and shift are computed in float32."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
 
 
 class Stem(nn.Module):
@@ -22,7 +37,7 @@ class Stem(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, width, H / 4, W / 4)."""
-        return F.max_pool2d(F.relu(self.norm(self.conv(pixels))), 3, stride=2, padding=1)
+        return F.max_pool2d(F.relu_(self.norm(self.conv(pixels))), 3, stride=2, padding=1)
 
 
 class Shortcut(nn.Module):
@@ -62,9 +77,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, 4 planes, H / stride, W / stride)."""
-        out = F.relu(self.norm1(self.conv1(features)))
-        out = F.relu(self.norm2(self.conv2(out)))
-        return F.relu(self.norm3(self.conv3(out)) + self.shortcut(features))
+        out = F.relu_(self.norm1(self.conv1(features)))
+        out = F.relu_(self.norm2(self.conv2(out)))
+        return F.relu_(self.norm3(self.conv3(out)).add_(self.shortcut(features)))
 
 
 class ResNet(nn.Module):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.structures import PanopticLogits
+from model import ops as ops  # registers the kernels of a device
+from model.network.structures import Detections, PanopticLogits
 
 
 def mask_window(box: Tensor) -> tuple[int, int, int, int]:
@@ -45,6 +46,26 @@ class PanopticHead(nn.Module):
         self.stuff = stuff
         self.overlap = overlap
         self.band = band
+
+    def batch(self, semantic_logits: Tensor, detections: list[Detections]) -> list[PanopticLogits]:
+        """Decide every pixel of a batch: (N, S, H / 4, W / 4) logits and the candidates of each image.
+
+        On a device one kernel does, and `keep` ends with the candidates that were removed: no channel is theirs.
+        """
+        if not torch.ops.upsnet.has_kernels(semantic_logits):
+            return [
+                self.forward(semantic_logits[i], found.boxes, found.mask_logits, found.classes)
+                for i, found in enumerate(detections)
+            ]
+        boxes = torch.cat([found.boxes for found in detections])
+        masks = torch.cat([found.mask_logits for found in detections])
+        classes = torch.cat([found.classes for found in detections])
+        counts = [len(found.boxes) for found in detections]
+        segments, semantic, order = torch.ops.upsnet.panoptic(
+            semantic_logits, boxes, masks, classes, counts, self.stuff, self.overlap
+        )
+        keeps = order.split(counts)
+        return [PanopticLogits(segments[i], semantic[i], keeps[i]) for i in range(len(counts))]
 
     def forward(self, semantic_logits: Tensor, boxes: Tensor, mask_logits: Tensor, classes: Tensor) -> PanopticLogits:
         """Decide every pixel of one image.

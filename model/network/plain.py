@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.network.deformable import DeformableConv
 from model.network.panoptic_head import mask_window, semantic_window
-from model.network.structures import PanopticLogits
+from model.network.structures import Detections, PanopticLogits
 from model.network.upsnet import UPSNet
 
 
@@ -128,6 +128,13 @@ class PlainPanopticHead(nn.Module):
     def __init__(self, stuff: int) -> None:
         super().__init__()
         self.stuff = stuff
+
+    def batch(self, semantic_logits: Tensor, detections: list[Detections]) -> list[PanopticLogits]:
+        """The decision for each image."""
+        heads = []
+        for logits, found in zip(semantic_logits, detections, strict=True):
+            heads.append(self(logits, found.boxes, found.mask_logits, found.classes))
+        return heads
 
     def forward(self, semantic_logits: Tensor, boxes: Tensor, mask_logits: Tensor, classes: Tensor) -> PanopticLogits:
         """The decision for one image; arguments as of `PanopticHead`."""

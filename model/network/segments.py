@@ -8,7 +8,7 @@ from model.network.structures import Panoptic, PanopticLogits
 
 def source_indices(length: int, scale: float, source_length: int, device: torch.device) -> Tensor:
     """Nearest source row of each of `length` rows: floor(row * scale), with the factor in float32."""
-    exact = torch.tensor(scale, dtype=torch.float32, device=device).double()
+    exact = torch.full((), scale, dtype=torch.float32, device=device).double()  # filled there: no copy to wait for
     steps = torch.arange(length, dtype=torch.float64, device=device)
     return (steps * exact).long().clamp(max=source_length - 1)
 

@@ -5,10 +5,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from model.network.anchors import Anchors
-from model.network.backbone import FeaturePyramid, ResNet
+from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
 from model.network.images import ImageTransform
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool
 from model.network.panoptic_head import PanopticHead
@@ -76,14 +75,13 @@ class UPSNet(nn.Module):
             One `Panoptic` an image, at its own size. It depends on that image alone.
         """
         batch = self.transform(images)
-        pyramid = self.pyramid(self.backbone(batch.pixels.to(self.dtype())))
+        pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
         proposals = self.rpn(pyramid, batch.sizes)
         detections = self.detect(pyramid, proposals, batch.sizes, True)
         results: list[Panoptic] = []
-        for i, found in enumerate(detections):
-            decision = self.panoptic_head(logits[i], found.boxes, found.mask_logits, found.classes)
-            results.append(self.merge(decision, logits[i], found, batch, i))
+        for i, decision in enumerate(self.panoptic_head.batch(logits, detections)):
+            results.append(self.merge(decision, logits[i], detections[i], batch, i))
         return results
 
     @torch.jit.export
@@ -95,20 +93,24 @@ class UPSNet(nn.Module):
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
         """Everything `forward` finds, with the semantic map and the instances of the detection path, for evaluation."""
         batch = self.transform(images)
-        pyramid = self.pyramid(self.backbone(batch.pixels.to(self.dtype())))
+        pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
         proposals = self.rpn(pyramid, batch.sizes)
         detections = self.detect(pyramid, proposals, batch.sizes, True)
         instances = self.detect(pyramid, proposals, batch.sizes, False)
         results: list[Analysis] = []
-        for i, found in enumerate(detections):
-            decision = self.panoptic_head(logits[i], found.boxes, found.mask_logits, found.classes)
-            panoptic = self.merge(decision, logits[i], found, batch, i)
+        for i, decision in enumerate(self.panoptic_head.batch(logits, detections)):
+            panoptic = self.merge(decision, logits[i], detections[i], batch, i)
             semantic = to_original(decision.semantic, batch.sizes[i], batch.scales[i], batch.original_sizes[i])
             things = instances[i]
             boxes = things.boxes / batch.scales[i]
             results.append(Analysis(panoptic, semantic, boxes, things.scores, things.classes, things.mask_logits))
         return results
+
+    def features(self, pixels: Tensor) -> Pyramid:
+        """(N, 3, H, W) float32 -> P2..P6 in the weights' type, channels-last as every feature map from here on."""
+        pixels = pixels.to(self.dtype()).contiguous(memory_format=torch.channels_last)
+        return self.pyramid(self.backbone(pixels))  # type: ignore[no-any-return]
 
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
@@ -161,7 +163,7 @@ def published(
     anchors = Anchors(STRIDES, 8, RATIOS)
     return UPSNet(
         transform=ImageTransform(RGB_MEAN, [1.0, 1.0, 1.0], short_side, long_side),
-        backbone=ResNet(blocks, FrozenBatchNorm2d, deformable_from=deformable_from),
+        backbone=ResNet(blocks, FrozenNorm, deformable_from=deformable_from),
         pyramid=FeaturePyramid([256, 512, 1024, 2048], width, context),
         rpn=RegionProposalNetwork(width, anchors, len(RATIOS), pre_nms=1000, post_nms=1000),
         box_head=BoxHead(width * 7 * 7, 1024, things + 1),

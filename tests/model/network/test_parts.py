@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.archive import quiet
+from model.archive import cast_weights, quiet
 from model.network import boxes as box_ops
 from model.network.anchors import Anchors, cell_anchors
+from model.network.backbone import FrozenNorm, ResNet
 from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side
 from model.network.images import test_scale as scale_for_test
 from model.network.instance_head import Candidates, pool
@@ -143,3 +144,32 @@ def test_one_suppression_over_all_classes() -> None:  # quirk Q11
     scores = torch.tensor([[0.1, 0.9, 0.0], [0.2, 0.0, 0.8]])
     assert Candidates(0.05, 0.6, 100).panoptic(boxes, scores)[2].tolist() == [1]
     assert Candidates(0.05, 0.6, 100).instances(boxes, scores)[2].tolist() == [1, 2]
+
+
+def test_the_frozen_norm_is_torchvisions_in_every_precision() -> None:
+    from torchvision.ops import FrozenBatchNorm2d
+
+    torch.manual_seed(0)
+    reference, norm = FrozenBatchNorm2d(6), FrozenNorm(6)
+    for buffer in reference.buffers():
+        buffer.uniform_(0.5, 2)
+    norm.load_state_dict(reference.state_dict())
+    features = torch.randn(2, 6, 3, 4)
+    torch.testing.assert_close(norm(features), reference(features))
+    half = norm(features.half())
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), reference(features), atol=2e-2, rtol=1e-2)
+
+
+def test_the_backbone_runs_in_half_precision_and_stays_channels_last() -> None:
+    torch.manual_seed(0)
+    backbone = ResNet((1, 1, 1, 1), FrozenNorm, width=8, deformable_from=5).eval()
+    pixels = torch.randn(1, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        full = backbone(pixels)
+        cast_weights(backbone, torch.float16)
+        half = backbone(pixels.half())
+    for ours, wanted in zip(half, full, strict=True):
+        assert ours.dtype == torch.float16
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+        assert float((ours.float() - wanted).abs().max()) <= 1e-2 * float(wanted.abs().max())
