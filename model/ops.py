@@ -68,12 +68,17 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
     rows = max(chunk // (9 * channels * width), 1)
     if torch.is_grad_enabled():  # autograd keeps the columns anyway
         rows = count * height
+    step = rows * width * 36  # neighbours of a chunk
+    block = max(2_000_000 // step, 1) * rows  # rows whose positions are worked out at once, in few parallel regions
     outputs: list[Tensor] = []
-    for start in range(0, count * height, rows):
-        indices, weights = _bilinear_samples(moves[start : start + rows], start, height, width)
-        bags = torch.arange(0, indices.numel(), 4, device=indices.device)
-        columns = torch.embedding_bag(table, indices, bags, False, 0, False, weights)[0].to(features.dtype)
-        outputs.append(F.linear(columns.view(-1, 9 * channels), matrix, bias))
+    for start in range(0, count * height, block):
+        indices, weights = _bilinear_samples(moves[start : start + block], start, height, width)
+        for first in range(0, indices.numel(), step):
+            chosen = indices[first : first + step]
+            bags = torch.arange(0, chosen.numel(), 4, device=chosen.device)
+            mix = weights[first : first + step]
+            columns = torch.embedding_bag(table, chosen, bags, False, 0, False, mix)[0].to(features.dtype)
+            outputs.append(F.linear(columns.view(-1, 9 * channels), matrix, bias))
     return torch.cat(outputs).view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
