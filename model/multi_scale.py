@@ -102,7 +102,7 @@ class MultiScale:
         scores = torch.cat([view.scores for view in views])
         panoptic = self.detections(views, network.candidates.panoptic(boxes, scores), scale, width)
         things = self.detections(views, network.candidates.instances(boxes, scores), scale, width)
-        decision = network.panoptic_head(logits, panoptic.boxes, panoptic.mask_logits, panoptic.classes)
+        decision = network.panoptic_head.batch(logits[None], [panoptic])[0]
         return Found(
             network.merge(decision, logits, panoptic, frame, 0),
             to_original(decision.semantic, frame.sizes[0], scale, frame.original_sizes[0]),
@@ -116,7 +116,7 @@ class MultiScale:
         """One view through backbone and heads."""
         network = self.network
         batch = transform([image.flip(2) if mirrored else image])
-        pyramid = network.pyramid(network.backbone(batch.pixels.to(network.dtype())))
+        pyramid = network.features(batch.pixels)
         proposals = network.rpn(pyramid, batch.sizes)[0].boxes
         logits, deltas = network.box_head(pool(pyramid, [proposals], 7, network.canonical_side))
         boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
