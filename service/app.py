@@ -83,7 +83,7 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
     add_error_handlers(app)
     add_routes(app, engine)
     add_panoptic(app, engine)
-    openapi.install(app)
+    add_pages(app)
     return app
 
 
@@ -173,7 +173,7 @@ def check_key(request: Request, keys: tuple[str, ...]) -> None:
 
 
 def add_routes(app: FastAPI, engine: Engine) -> None:
-    """Health, metrics, model and page."""
+    """Health, metrics and model."""
     settings, metrics = engine.settings, engine.metrics
 
     def health(request: Request, status: int | None = None) -> Response:
@@ -215,12 +215,19 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
         return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})
 
-    if (STATIC / "index.html").is_file():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-        @app.get("/", include_in_schema=False)
-        async def page() -> Response:
-            return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
+def add_pages(app: FastAPI) -> None:
+    """The playground and the interface's page; nothing on them comes from elsewhere."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_offline", "static")]), name="swagger")
+
+    @app.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(STATIC / "docs.html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 def add_panoptic(app: FastAPI, engine: Engine) -> None:

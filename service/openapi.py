@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-
 from service.errors import (
     BodyError,
     DeadlineExceededError,
@@ -94,11 +91,3 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         for error in REFUSALS
     },
 }
-
-
-def install(app: FastAPI) -> None:
-    """Serve the page at /docs."""
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(_: Request) -> Response:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="upsnet-service")

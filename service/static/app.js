@@ -83,7 +83,10 @@ async function segment(file) {
     const answer = await response.json();
     await showAnswer(answer, response.headers.get("Server-Timing") || "");
   } catch (error) {
-    if (error.name !== "AbortError") say("The service cannot be reached. Is it still running?");
+    if (error.name === "AbortError") return;
+    invite();
+    $("again-line").hidden = false;
+    say("The service cannot be reached. Is it still running?");
   } finally {
     if (state.pending === pending) $("busy").hidden = true;
   }
@@ -96,8 +99,16 @@ async function showProblem(response) {
   const wait = response.headers.get("Retry-After");
   if (wait) text += ` Try again in ${wait} second${wait === "1" ? "" : "s"}.`;
   $("key-form").hidden = response.status !== 401;
+  $("again-line").hidden = response.status < 429;
+  invite();
   if (response.status === 401) $("key").focus();
   say(text);
+}
+
+function invite() {
+  $("photo").hidden = true;
+  $("stage").classList.add("empty");
+  $("invite").hidden = false;
 }
 
 function say(text) {
@@ -117,7 +128,7 @@ function showPhoto(file) {
   $("invite").hidden = true;
   $("photo").hidden = false;
   $("photo").src = url;
-  for (const id of ["overlay", "controls", "timing", "side", "tip", "key-form"]) $(id).hidden = true;
+  for (const id of ["overlay", "controls", "timing", "side", "tip", "key-form", "again-line"]) $(id).hidden = true;
   document.querySelector("main").classList.remove("answered");
 }
 
@@ -365,6 +376,7 @@ addEventListener("paste", (event) => {
   if (file) segment(file);
 });
 
+$("again").addEventListener("click", () => segment(state.last));
 $("opacity").addEventListener("input", paint);
 $("toggle-all").addEventListener("click", () => {
   const hide = state.hidden.size === 0;
