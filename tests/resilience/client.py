@@ -82,7 +82,7 @@ async def serving(command: list[str], port: int, path: str = "/health/ready") ->
     root = Path(__file__).parents[2]
     process = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
     try:
-        patience = time.monotonic() + 60
+        patience = time.monotonic() + 240
         while time.monotonic() < patience and process.poll() is None:
             probe = Connection(port)
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -90,6 +90,8 @@ async def serving(command: list[str], port: int, path: str = "/health/ready") ->
                     break
             await probe.close()
             await asyncio.sleep(0.1)
+        else:
+            raise RuntimeError(f"{command} gave no good answer to {path}.")
         await probe.close()
         yield process.pid
     finally:

@@ -20,6 +20,7 @@ from tests.resilience.client import Connection, Reply, free_port, our_server, pe
 from tests.service.emulated import FAIL, image
 
 pytestmark = pytest.mark.resilience
+PATIENCE_SECONDS = 600
 DEMO = Path(__file__).parents[2] / "weights" / "camvid_demo.pt"
 needs_demo = pytest.mark.skipif(not DEMO.is_file(), reason="weights/camvid_demo.pt is not there")
 
@@ -34,6 +35,7 @@ async def emulated(*arguments: str) -> AsyncIterator[tuple[int, int]]:
 @contextlib.asynccontextmanager
 async def demo(**settings: int) -> AsyncIterator[tuple[int, int]]:
     port = free_port()
+    settings = {"deadline_ms": 1000 * PATIENCE_SECONDS, **settings}  # its speed is not what is tested
     changes = [f"UPSNET_{name.upper()}={value}" for name, value in settings.items()]
     words = ["env", f"UPSNET_MODEL={DEMO}", f"UPSNET_PORT={port}", "UPSNET_LOG_LEVEL=error", *changes]
     async with serving([*words, sys.executable, "-m", "service"], port) as pid:
@@ -68,6 +70,13 @@ async def metric(port: int, name: str) -> float:
     text = (await connection.send(request(b"", "/metrics", "GET"))).body.decode()
     await connection.close()
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
+
+
+async def ready_status(port: int) -> int:
+    connection = Connection(port)  # a new one: the service closes those that were idle for 5 s
+    reply = await connection.send(request(b"", "/health/ready", "GET"))
+    await connection.close()
+    return reply.status
 
 
 def worker_of(pid: int) -> list[int]:
@@ -105,7 +114,7 @@ async def poison(name: str, port: int, bad: tuple[bytes, int], requests: int, cl
     assert equal == requests - failing
 
 
-async def murder(name: str, port: int, pid: int, clients: int, seconds: float, least: int) -> None:
+async def murder(name: str, port: int, pid: int, clients: int, seconds: float, least: int, deadline: float) -> None:
     """R3: kill -9 of the worker 5 s after each time it is ready, for so many seconds and requests at least."""
     good = [prepare(scene(number)) for number in range(16)]
     expected = await alone(port, good)
@@ -114,9 +123,8 @@ async def murder(name: str, port: int, pid: int, clients: int, seconds: float, l
 
     async def killer() -> None:
         nonlocal kills
-        probe = Connection(port)
         while True:
-            while (await probe.send(request(b"", "/health/ready", "GET"))).status != 200:
+            while await ready_status(port) != 200:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(5.0)
             for one in worker_of(pid):
@@ -150,7 +158,7 @@ async def murder(name: str, port: int, pid: int, clients: int, seconds: float, l
     )
     assert kills >= 2
     assert wrong == 0
-    assert slowest < 30.5  # the deadline
+    assert slowest < deadline + 0.5
     assert counts[200] >= 0.995 * accepted
 
 
@@ -171,6 +179,7 @@ async def leaving(name: str, port: int, waves: int, each: int) -> None:
         for _, writer in streams:
             writer.close()
         assert (await held).status == 200
+    await stayer.close()
     while await metric(port, "upsnet_inflight_requests"):
         await asyncio.sleep(0.05)
     reached = await metric(port, "upsnet_batch_images_sum") - before - waves
@@ -204,7 +213,7 @@ def test_r2_100_requests_on_the_demo_archive() -> None:
 def test_r3_a_kill_5_s_after_each_start_on_emulated_workers() -> None:
     async def scenario() -> None:
         async with emulated() as (port, pid):
-            await murder("emulated", port, pid, 16, 60.0, 0)
+            await murder("emulated", port, pid, 16, 60.0, 0, 30.0)
 
     run(scenario())
 
@@ -213,7 +222,7 @@ def test_r3_a_kill_5_s_after_each_start_on_emulated_workers() -> None:
 def test_r3_100_requests_on_the_demo_archive() -> None:
     async def scenario() -> None:
         async with demo() as (port, pid):
-            await murder("demo archive", port, pid, 3, 0.0, 100)
+            await murder("demo archive", port, pid, 3, 0.0, 100, PATIENCE_SECONDS)
 
     run(scenario())
 
