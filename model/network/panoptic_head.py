@@ -41,7 +41,7 @@ class PanopticHead(nn.Module):
         band: rows of semantic logits enlarged at a time.
     """
 
-    def __init__(self, stuff: int, overlap: float = 0.3, band: int = 4) -> None:
+    def __init__(self, stuff: int, overlap: float = 0.3, band: int = 8) -> None:
         super().__init__()
         self.stuff = stuff
         self.overlap = overlap
