@@ -205,6 +205,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/metrics", summary="Prometheus text")
     async def scrape() -> Response:
+        metrics.ready.set(engine.reason_not_ready is None)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/model", summary="What is served")

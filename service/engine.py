@@ -133,6 +133,8 @@ class Engine:
 
     def __init__(self, settings: Settings, metrics: Metrics, make_backend: Callable[[], Backend]) -> None:
         self.settings, self.metrics = settings, metrics
+        metrics.queue_limit.set(settings.max_queue)
+        metrics.deadline.set(settings.deadline_ms / 1000)
         self.draining = False
         self.inflight = 0
         self._make_backend = make_backend

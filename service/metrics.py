@@ -31,6 +31,12 @@ class Metrics:
         self.device_memory = Gauge(
             "upsnet_device_memory_bytes", "Memory a worker holds on its device", ["device"], registry=registry
         )
+        self.device_memory_total = Gauge(
+            "upsnet_device_memory_total_bytes", "Memory that a device has", ["device"], registry=registry
+        )
+        self.ready = Gauge("upsnet_ready", "1 when work is taken, else 0", registry=registry)
+        self.queue_limit = Gauge("upsnet_queue_limit_images", "Images that may wait", registry=registry)
+        self.deadline = Gauge("upsnet_deadline_seconds", "First byte to answer, at most", registry=registry)
         self.model = Info("upsnet_model", "What is served", registry=registry)
         self.loop_lag = Histogram(
             "upsnet_event_loop_lag_seconds", "How late the event loop is", buckets=SECONDS, registry=registry
@@ -64,6 +70,10 @@ class Metrics:
     def device_memory_changed(self, device: str, used: int) -> None:
         """Bytes that a device's worker holds."""
         self.device_memory.labels(device).set(used)
+
+    def device_memory_found(self, device: str, total: int) -> None:
+        """Bytes that a device has."""
+        self.device_memory_total.labels(device).set(total)
 
     def request_finished(self, status: int, code: str, outcome: str, seconds: float) -> None:
         """A POST /panoptic was answered, or its client left (499)."""

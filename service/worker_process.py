@@ -138,10 +138,18 @@ def _device_memory() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _device_memory_total() -> int:
+    """Bytes that the predictor's GPU has, or this host."""
+    if cuda := _cuda():
+        return int(cuda.mem_get_info()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _description(predictor: Predictor) -> dict[str, Any]:
     return {
         "metadata": predictor.metadata.to_json(),
         "device": predictor.device,
         "precision": predictor.precision,
         "model_name": predictor.model_name,
+        "device_memory_total": _device_memory_total(),
     }

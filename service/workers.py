@@ -51,6 +51,9 @@ class PoolObserver(Protocol):
     def device_memory_changed(self, device: str, used: int) -> None:
         """Bytes that a device's worker holds."""
 
+    def device_memory_found(self, device: str, total: int) -> None:
+        """Bytes that a device has."""
+
 
 class WorkerPool:
     """The workers of a service.
@@ -182,6 +185,7 @@ class WorkerPool:
         worker.ended.add_done_callback(lambda _: self._bury(device, worker))
         if self._observer:
             self._observer.device_memory_changed(worker.description["device"], worker.device_memory)
+            self._observer.device_memory_found(worker.description["device"], worker.description["device_memory_total"])
         self._tell()
         return worker
 

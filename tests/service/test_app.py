@@ -238,3 +238,14 @@ def test_model_and_docs(client: TestClient) -> None:
     assert {"400", "401", "406", "408", "413", "415", "422", "429", "503", "504"} <= set(
         paths["/panoptic"]["post"]["responses"]
     )
+
+
+def test_metrics_give_what_alerts_compare_with(client: TestClient) -> None:
+    def value(name: str) -> float:
+        return float(
+            next(line.split()[1] for line in client.get("/metrics").text.splitlines() if line.startswith(name))
+        )
+
+    assert (value("upsnet_ready"), value("upsnet_queue_limit_images"), value("upsnet_deadline_seconds")) == (1, 64, 30)
+    client.app.state.engine.draining = True  # type: ignore[attr-defined]
+    assert value("upsnet_ready") == 0
