@@ -3,9 +3,9 @@
 import asyncio
 import hmac
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -99,7 +99,9 @@ def request_id(request: Request) -> str:
     """The request's own X-Request-ID where it is a plain word, else a new one."""
     if not hasattr(request.state, "request_id"):
         given = request.headers.get("x-request-id", "")
-        request.state.request_id = given if re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) else uuid.uuid4().hex
+        request.state.request_id = (
+            given if re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) else f"{random.getrandbits(128):032x}"
+        )
     return str(request.state.request_id)
 
 

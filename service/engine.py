@@ -241,8 +241,8 @@ class Engine:
             )
         finally:
             batcher.release(timing.ticket)
-        facts = responses.describe(panoptic, backend.model_name, request_id)
-        build = partial(responses.build, form, facts, panoptic, photo if overlay else None, self._colors)
+        under = photo if overlay else None
+        build = partial(responses.build, form, panoptic, backend.model_name, request_id, under, self._colors)
         answer, timing.encode = await self._off_loop("encode", timing.deadline, build)
         return answer
 

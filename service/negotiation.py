@@ -1,10 +1,13 @@
 """Which form of answer a client wants (RFC 9110, section 12.5.1)."""
 
+import functools
+
 from service.errors import RequestError
 
 FORMS = ("application/json", "image/png", "multipart/mixed", "application/zip")
 
 
+@functools.lru_cache(256)
 def choose_form(accept: str | None) -> str:
     """The form of FORMS that an Accept header likes best; the first of equals; JSON for none.
 

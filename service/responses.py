@@ -5,7 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from model.codec import Pixels, encode_png
@@ -28,7 +28,7 @@ def describe(panoptic: Panoptic, model: str, request_id: str) -> dict[str, Any]:
     height, width = panoptic.segment_ids.shape
     return {
         "image": {"width": width, "height": height},
-        "segments_info": [{**asdict(segment), "iscrowd": 0} for segment in panoptic.segments],
+        "segments_info": [{**vars(segment), "iscrowd": 0} for segment in panoptic.segments],
         "void_area": panoptic.void_area,
         "model": model,
         "request_id": request_id,
@@ -37,8 +37,9 @@ def describe(panoptic: Panoptic, model: str, request_id: str) -> dict[str, Any]:
 
 def build(
     form: str,
-    facts: dict[str, Any],
     panoptic: Panoptic,
+    model: str,
+    request_id: str,
     photo: Pixels | None = None,
     colors: Mapping[int, tuple[int, int, int]] | None = None,
 ) -> Answer:
@@ -46,11 +47,13 @@ def build(
 
     Args:
         form: of `negotiation.FORMS`.
-        facts: from `describe`.
         panoptic: the segmentation.
+        model: as clients see it.
+        request_id: to be repeated in the answer.
         photo: (H, W, 3) uint8; where given, the picture is the overlay on it and not the map of ids.
         colors: by category id, for the overlay.
     """
+    facts = describe(panoptic, model, request_id)
     text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
     pixels = panoptic.segment_ids if photo is None else draw_overlay(photo, panoptic, colors or {})
     if form == "image/png":
