@@ -19,7 +19,7 @@ from model import categories
 from model import ops as ops  # registers the operators an archive may call
 from model.categories import Category
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _METADATA = "metadata.json"
 
 

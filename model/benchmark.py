@@ -24,6 +24,7 @@ from model.checkpoint import build_network, set_thresholds
 from model.command import run
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
+from model.network.structures import Chosen
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from model.predictor import choose_device
 from model.timing import Work, alternate, peak_bytes, seconds
@@ -33,11 +34,13 @@ from model.training.initialise import initialise
 class StandIns(Candidates):
     """Random weights find nothing: proposals of every class in turn stand for the panoptic path's detections."""
 
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The first `limit` boxes, at least one of them, with descending scores."""
-        count = min(self.limit, len(boxes))
-        classes = torch.arange(count, device=boxes.device) % (scores.size(1) - 1) + 1
-        return boxes[:count, 1], torch.linspace(0.99, 0.61, count, device=boxes.device), classes
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
+        """The first `limit` boxes of each image, at least one of them, with descending scores."""
+        images, count = boxes.size(0), min(self.limit, boxes.size(1))
+        classes = torch.arange(count, device=boxes.device) % (scores.size(2) - 1) + 1
+        found = torch.linspace(0.99, 0.61, count, device=boxes.device)
+        counts = torch.full((images,), count, device=boxes.device)
+        return Chosen(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
 
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:

@@ -22,7 +22,8 @@ from model.archive import Metadata
 from model.checkpoint import Checkpoint
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
-from model.network.segments import to_original
+from model.network.rpn import present
+from model.network.segments import read_table, to_original
 from model.network.structures import Analysis as Found
 from model.network.structures import Batch, Detections, Pyramid
 from model.network.upsnet import UPSNet
@@ -100,11 +101,14 @@ class MultiScale:
         logits = torch.stack([bring_logits(view, frame, width) for view in views]).mean(0)
         boxes = torch.cat([bring_boxes(view.boxes, view, scale, width) for view in views])
         scores = torch.cat([view.scores for view in views])
-        panoptic = self.detections(views, network.candidates.panoptic(boxes, scores), scale, width)
+        chosen = network.candidates.panoptic(boxes[None], scores[None])
+        count = int(chosen.counts[0])
+        best = (chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count])
+        panoptic = self.detections(views, best, scale, width)
         things = self.detections(views, network.candidates.instances(boxes, scores), scale, width)
         decision = network.panoptic_head.batch(logits[None], [panoptic])[0]
         return Found(
-            network.merge(decision, logits, panoptic, frame, 0),
+            read_table(network.merge(decision, logits, panoptic, frame, 0)),
             to_original(decision.semantic, frame.sizes[0], scale, frame.original_sizes[0]),
             things.boxes / scale,
             things.scores,
@@ -117,7 +121,7 @@ class MultiScale:
         network = self.network
         batch = transform([image.flip(2) if mirrored else image])
         pyramid = network.features(batch.pixels)
-        proposals = network.rpn(pyramid, batch.sizes)[0].boxes
+        proposals = present(network.rpn(pyramid, batch.sizes)[0]).boxes
         logits, deltas = network.box_head(pool(pyramid, [proposals], 7, network.canonical_side))
         boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
         semantic = network.semantic_head(pyramid).float()[0]
@@ -136,7 +140,7 @@ class MultiScale:
             pooled = pool(view.pyramid, [theirs], 14, self.network.canonical_side)
             drawn = self.network.mask_head.of_class(pooled, classes)
             masks.append(drawn.flip(2) if view.mirrored else drawn)
-        return Detections(boxes, scores, classes, torch.stack(masks).mean(0))
+        return Detections(boxes, scores, classes, torch.stack(masks).mean(0), len(classes))
 
 
 def mirror(boxes: Tensor, width: float) -> Tensor:

@@ -6,6 +6,7 @@ The schemas below belong to the archive's format version: archives hold calls to
 import functools
 import importlib.util
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,12 @@ _LIBRARY = torch.library.Library("upsnet", "DEF")
 _LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
 _LIBRARY.define("has_kernels(Tensor device) -> bool")
 _LIBRARY.define(
-    "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int stuff, float overlap) "
-    "-> (Tensor, Tensor, Tensor)"
+    "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int alike, int stuff, "
+    "float overlap) -> (Tensor, Tensor, Tensor)"
 )
+_LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
+_LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
+_LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -135,12 +139,46 @@ def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias:
     return deformable.deform_conv2d(features, offsets, weight, bias)
 
 
-def _panoptic_cuda(
-    logits: Tensor, boxes: Tensor, masks: Tensor, classes: Tensor, counts: list[int], stuff: int, overlap: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _panoptic_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     from model.kernels import panoptic
 
-    return panoptic.panoptic(logits, boxes, masks, classes, counts, stuff, overlap)
+    return panoptic.panoptic(*arguments)
+
+
+def _reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same bits as another type; TorchScript takes the type in `Tensor.view` for a size."""
+    return numbers.contiguous().clone().view(dtype)
+
+
+def _nms_groups(boxes: Tensor, threshold: float) -> Tensor:
+    """Greedy suppression within each group, group by group.
+
+    Args:
+        boxes: (G, K, 4) xyxy with exclusive ends, by descending score.
+        threshold: only an IoU above it suppresses.
+
+    Returns:
+        (G, K) whether a box is kept.
+    """
+    keep = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    scores = torch.arange(boxes.size(1), 0, -1, dtype=torch.float32, device=boxes.device)
+    for group, kept in zip(boxes, keep, strict=True):
+        kept[torchvision.ops.nms(group, scores, threshold)] = True
+    return keep
+
+
+def _nms_cuda(boxes: Tensor, threshold: float) -> Tensor:
+    if not has_triton():
+        return _nms_groups(boxes, threshold)
+    from model.kernels import regions
+
+    return regions.nms(boxes, threshold)
+
+
+def _roi_align_cuda(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    from model.kernels import regions
+
+    return regions.roi_align(features, rois, levels, size)
 
 
 _LIBRARY.impl("deform_conv2d", _deform_conv2d_gather, "CPU")
@@ -148,3 +186,7 @@ _LIBRARY.impl("deform_conv2d", _deform_conv2d_cuda, "CUDA")
 _LIBRARY.impl("has_kernels", lambda device: False, "CPU")  # noqa: ARG005
 _LIBRARY.impl("has_kernels", lambda device: has_triton(), "CUDA")  # noqa: ARG005
 _LIBRARY.impl("panoptic", _panoptic_cuda, "CUDA")
+_LIBRARY.impl("reinterpret", _reinterpret, "CompositeExplicitAutograd")
+_LIBRARY.impl("nms", _nms_groups, "CPU")
+_LIBRARY.impl("nms", _nms_cuda, "CUDA")
+_LIBRARY.impl("roi_align", _roi_align_cuda, "CUDA")

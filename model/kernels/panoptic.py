@@ -166,7 +166,14 @@ def _windows(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def panoptic(
-    logits: Tensor, boxes: Tensor, masks: Tensor, classes: Tensor, counts: list[int], stuff: int, overlap: float
+    logits: Tensor,
+    boxes: Tensor,
+    masks: Tensor,
+    classes: Tensor,
+    counts: list[int],
+    alike: int,
+    stuff: int,
+    overlap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Decide every pixel of a batch.
 
@@ -176,6 +183,7 @@ def panoptic(
         masks: (n, 28, 28) float32.
         classes: (n,) 1..T, or 0 for the placeholder.
         counts: candidates of each image.
+        alike: most candidates of one class in an image.
         stuff: U.
         overlap: share of its mask that a candidate may lose to better ones of its class.
 
@@ -197,8 +205,7 @@ def panoptic(
     overlaps = torch.zeros((len(boxes), 2), dtype=torch.int32, device=logits.device)
     kept = torch.zeros(len(boxes), dtype=torch.int8, device=logits.device)
     blocks = triton.cdiv(16 * rows * columns, 1024)
-    rounds = int(rank.max().item()) + 1  # a round trip: it saves a launch for each candidate of another class
-    for r in range(rounds):
+    for r in range(alike):
         arguments = (masks, windows, scales, places, overlaps, kept, r, 4 * rows, 4 * columns)
         _count_overlaps[len(boxes), blocks](*arguments, 1024, SIDE, enable_fp_fusion=False)
         area, taken = overlaps[:, 0], overlaps[:, 1]

@@ -9,6 +9,8 @@ import torch
 import torchvision
 from torch import Tensor
 
+from model import ops as ops  # registers the operators
+
 
 def areas(boxes: Tensor) -> Tensor:
     """(N, 4) -> (N,) pixels covered."""
@@ -74,3 +76,33 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     inclusive = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
     keep: Tensor = torchvision.ops.nms(inclusive, scores, threshold)
     return keep
+
+
+def survivors(boxes: Tensor, threshold: float) -> Tensor:
+    """Greedy suppression in many groups at once: (G, K, 4) by descending score -> (G, K), whether a box is kept."""
+    inclusive = torch.cat([boxes[..., :2], boxes[..., 2:] + 1], dim=-1)
+    keep: Tensor = torch.ops.upsnet.nms(inclusive, threshold)
+    return keep
+
+
+def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The highest scores of each row, equal ones by index: the same whatever rows stand beside it, on every device.
+
+    Args:
+        scores: (N, M) float32, at least 0, or -1 for what comes last.
+        count: at most so many.
+
+    Returns:
+        (N, K) scores, descending, and their (N, K) indices.
+    """
+    last = scores.size(1) - 1
+    index = torch.arange(scores.size(1), device=scores.device)
+    bits = torch.ops.upsnet.reinterpret(scores, torch.int32).long()  # ordered as the numbers are, for these
+    keys = (bits * 4294967296 + (last - index)).topk(min(count, scores.size(1)), dim=1)[0]
+    order = last - keys % 4294967296
+    return scores.gather(1, order), order
+
+
+def take(rows: Tensor, order: Tensor) -> Tensor:
+    """(N, M, C), (N, K) indices -> (N, K, C)."""
+    return rows.gather(1, order[..., None].expand(-1, -1, rows.size(2)))

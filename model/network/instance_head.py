@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from model.network import boxes as box_ops
 from model.network.backbone import Norm
-from model.network.structures import Pyramid
+from model.network.structures import Chosen, Pyramid
 
 
 def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
@@ -40,11 +40,14 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
     images = torch.cat([every.new_full((len(b), 1), float(i)) for i, b in enumerate(boxes)])
     rois = torch.cat([images, every], dim=1)
     levels = pyramid_levels(every, canonical_side)
+    features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
+    if not torch.is_grad_enabled() and torch.ops.upsnet.has_kernels(every):
+        return torch.ops.upsnet.roi_align(features, rois, levels, size)  # type: ignore[no-any-return]
     pooled = pyramid.p2.new_zeros((len(every), pyramid.p2.size(1), size, size))
     scale = 0.25
-    for k, features in enumerate([pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]):
+    for k, level in enumerate(features):
         chosen = torch.where(levels == k)[0]
-        aligned = torchvision.ops.roi_align(features, rois[chosen].to(features.dtype), size, scale, 2, False)
+        aligned = torchvision.ops.roi_align(level.float(), rois[chosen], size, scale, 2, False)  # half would move boxes
         pooled = pooled.index_copy(0, chosen, aligned.to(pooled.dtype))
         scale = scale / 2
     return pooled
@@ -126,28 +129,37 @@ class Candidates(nn.Module):
         boxes = box_ops.decode(proposals, deltas.float(), [10.0, 10.0, 5.0, 5.0])
         return box_ops.clip(boxes.view(len(proposals), -1, 4), size[0], size[1])
 
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Candidates of the panoptic head: one suppression over all classes (quirk Q11).
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
+        """Candidates of the panoptic head: one suppression over all classes (quirk Q11), of a batch at once.
 
         Args:
-            boxes: (P, C, 4).
-            scores: (P, C) softmax.
+            boxes: (N, P, C, 4).
+            scores: (N, P, C) softmax; 0 where the proposal is an empty place.
 
         Returns:
-            boxes (n, 4), scores (n,), classes (n,), by descending score. Where nothing is above the threshold: one
-            placeholder of class 0, score 1 and box (0, 0, 0, 0) (quirk Q5).
+            The candidates of each image. Where nothing is above the threshold: one placeholder of class 0, score 1 and
+            box (0, 0, 0, 0) (quirk Q5). Below a threshold of 0.5 a proposal may stand for several classes: the P best
+            pairs are looked at.
         """
-        rows, classes = torch.where(scores[:, 1:] > self.panoptic_threshold)
-        classes = classes + 1
-        boxes, scores = boxes[rows, classes], scores[rows, classes]
-        keep = box_ops.nms(boxes, scores, 0.5)
-        boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
-        if len(keep) > self.limit:
-            keep = torch.where(scores >= scores[self.limit - 1])[0]
-            boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
-        if len(scores) == 0:
-            return boxes.new_zeros((1, 4)), scores.new_ones((1,)), classes.new_zeros((1,))
-        return boxes, scores, classes
+        things = scores.size(2) - 1
+        likely = torch.where(scores[:, :, 1:] > self.panoptic_threshold, scores[:, :, 1:], -1.0).flatten(1)
+        found, order = box_ops.best(likely, scores.size(1))
+        row = torch.div(order, things, rounding_mode="floor")
+        classes = order % things + 1
+        boxes = box_ops.take(boxes.flatten(1, 2), row * (things + 1) + classes)
+        keep = box_ops.survivors(boxes, 0.5)
+        found, order = box_ops.best(torch.where(keep, found, -1.0), found.size(1))
+        boxes, classes = box_ops.take(boxes, order), classes.gather(1, order)
+        last = min(self.limit, found.size(1)) - 1
+        counts = ((found >= 0) & (found >= found[:, last:][:, :1])).sum(1)  # equal scores may pass the limit together
+        none = counts == 0
+        first = torch.cat([none[:, None], torch.zeros_like(keep[:, 1:])], dim=1)
+        return Chosen(
+            boxes.masked_fill(first[..., None], 0.0),
+            found.masked_fill(first, 1.0),
+            classes.masked_fill(first, 0),
+            counts + none.long(),
+        )
 
     def instances(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detections for instance segmentation: suppression within each class.

@@ -61,8 +61,9 @@ class PanopticHead(nn.Module):
         masks = torch.cat([found.mask_logits for found in detections])
         classes = torch.cat([found.classes for found in detections])
         counts = [len(found.boxes) for found in detections]
+        alike = max([found.alike for found in detections])
         segments, semantic, order = torch.ops.upsnet.panoptic(
-            semantic_logits, boxes, masks, classes, counts, self.stuff, self.overlap
+            semantic_logits, boxes, masks, classes, counts, alike, self.stuff, self.overlap
         )
         keeps = order.split(counts)
         return [PanopticLogits(segments[i], semantic[i], keeps[i]) for i in range(len(counts))]

@@ -16,7 +16,8 @@ def propose(
     """The best boxes of each image.
 
     Per level the `pre_nms` best anchors are moved, clipped to the unpadded image and thinned to `post_nms`; the levels'
-    survivors then compete by score for `post_nms` places (quirk Q13).
+    survivors then compete by score for `post_nms` places (quirk Q13). All levels of all images go at once, and the
+    host waits for nothing: `present` drops the places that stay empty.
 
     Args:
         outputs: of the head.
@@ -26,25 +27,33 @@ def propose(
         post_nms: boxes of a level, and of an image, that stay.
 
     Returns:
-        One `Proposals` an image, by descending score.
+        One `Proposals` an image, by descending score, with as many places as the others.
     """
-    results: list[Proposals] = []
-    for i, size in enumerate(sizes):
-        level_boxes: list[Tensor] = []
-        level_scores: list[Tensor] = []
-        for k, level_anchors in enumerate(anchors):
-            scores = outputs.logits[k][i].permute(1, 2, 0).flatten().float().sigmoid()  # (A, h, w) -> (h w A)
-            deltas = outputs.deltas[k][i].permute(1, 2, 0).reshape(-1, 4).float()  # (4 A, h, w) -> (h w A, 4)
-            scores, order = scores.topk(min(pre_nms, scores.size(0)))
-            boxes = box_ops.decode(level_anchors[order], deltas[order], [1.0, 1.0, 1.0, 1.0])
-            boxes = box_ops.clip(boxes, size[0], size[1])
-            keep = box_ops.nms(boxes, scores, 0.7)[:post_nms]
-            level_boxes.append(boxes[keep])
-            level_scores.append(scores[keep])
-        scores = torch.cat(level_scores)
-        scores, order = scores.topk(min(post_nms, scores.size(0)))
-        results.append(Proposals(torch.cat(level_boxes)[order], scores))
-    return results
+    images, longest = len(sizes), 0
+    level_boxes: list[Tensor] = []
+    level_scores: list[Tensor] = []
+    for k, level_anchors in enumerate(anchors):
+        logits = outputs.logits[k].permute(0, 2, 3, 1).flatten(1)  # (N, A, h, w) -> (N, h w A)
+        deltas = outputs.deltas[k].permute(0, 2, 3, 1).reshape(images, -1, 4)  # (N, 4 A, h, w) -> (N, h w A, 4)
+        scores, order = box_ops.best(logits.float().sigmoid(), pre_nms)
+        deltas = box_ops.take(deltas, order).float().flatten(0, 1)
+        boxes = box_ops.decode(level_anchors[order.flatten()], deltas, [1.0, 1.0, 1.0, 1.0]).view(images, -1, 4)
+        level_boxes.append(torch.stack([box_ops.clip(boxes[i], size[0], size[1]) for i, size in enumerate(sizes)]))
+        level_scores.append(scores)
+        longest = max(longest, scores.size(1))
+    boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in level_boxes], dim=1)  # (N, levels, K, 4)
+    scores = torch.stack([F.pad(s, [0, longest - s.size(1)], value=-1.0) for s in level_scores], dim=1)
+    keep = box_ops.survivors(boxes.flatten(0, 1), 0.7)
+    keep = keep & (keep.cumsum(1) <= post_nms)
+    scores, order = box_ops.best(torch.where(keep, scores.flatten(0, 1), -1.0).view(images, -1), post_nms)
+    boxes = box_ops.take(boxes.flatten(1, 2), order)
+    return [Proposals(boxes[i], scores[i]) for i in range(images)]
+
+
+def present(proposals: Proposals) -> Proposals:
+    """Without the empty places."""
+    filled = proposals.scores >= 0
+    return Proposals(proposals.boxes[filled], proposals.scores[filled])
 
 
 class RegionProposalNetwork(nn.Module):
@@ -81,5 +90,5 @@ class RegionProposalNetwork(nn.Module):
         return self.anchors([(level.size(2), level.size(3)) for level in pyramid])  # type: ignore[no-any-return]
 
     def forward(self, pyramid: Pyramid, sizes: list[tuple[int, int]]) -> list[Proposals]:
-        """Proposals of each image; `sizes` are the heights and widths before padding."""
+        """Proposals of each image, empty places included; `sizes` are the heights and widths before padding."""
         return propose(self.head(pyramid), self.level_anchors(pyramid), sizes, self.pre_nms, self.post_nms)

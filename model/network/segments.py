@@ -1,5 +1,7 @@
 """From the panoptic head's decision to the segments of the answer."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,47 @@ def to_original(padded: Tensor, size: tuple[int, int], scale: float, original: t
     rows = source_indices(original[0], scale, size[0], padded.device)
     columns = source_indices(original[1], scale, size[1], padded.device)
     return padded[rows][:, columns]
+
+
+def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
+    """How often each of 0..bins - 1 occurs, or the sum of its weights in float64; a device is not waited for."""
+    if not values.is_cuda:  # many times quicker there
+        return torch.bincount(values, weights if weights is None else weights.double(), minlength=bins)
+    ones = torch.ones_like(values) if weights is None else weights.double()
+    return torch.zeros(bins, dtype=ones.dtype, device=values.device).index_add(0, values, ones)
+
+
+class SegmentTable(NamedTuple):
+    """The segments of one image at fixed sizes, so that the host need not know yet how many there are.
+
+    Attributes:
+        segment_ids: (H, W) uint8.
+        rows: (256, 7) float64, one an id: class, score, area, x, y, width, height; row 0 has the number of segments.
+    """
+
+    segment_ids: Tensor
+    rows: Tensor
+
+
+def read_table(table: SegmentTable) -> Panoptic:
+    """The segments themselves."""
+    rows = table.rows[1 : int(table.rows[0, 0].item()) + 1]
+    whole = rows.long()
+    return Panoptic(table.segment_ids, whole[:, 0], rows[:, 1].float(), whole[:, 2], whole[:, 3:])
+
+
+def fetch(tables: list[SegmentTable]) -> list[SegmentTable]:
+    """The tables on the host, in one transfer."""
+    parts: list[Tensor] = []
+    for table in tables:
+        parts += [torch.ops.upsnet.reinterpret(table.rows.flatten(), torch.uint8), table.segment_ids.flatten()]
+    sizes = [part.numel() for part in parts]
+    fetched = list(torch.cat(parts).cpu().split(sizes))
+    results: list[SegmentTable] = []
+    for i, table in enumerate(tables):
+        rows = torch.ops.upsnet.reinterpret(fetched[2 * i], torch.float64).view(table.rows.shape)
+        results.append(SegmentTable(fetched[2 * i + 1].view(table.segment_ids.shape), rows))
+    return results
 
 
 class Segments(nn.Module):
@@ -42,7 +85,7 @@ class Segments(nn.Module):
         size: tuple[int, int],
         scale: float,
         original: tuple[int, int],
-    ) -> Panoptic:
+    ) -> SegmentTable:
         """Segments of one image.
 
         Args:
@@ -59,21 +102,20 @@ class Segments(nn.Module):
         """
         channels = to_original(decision.segments, size, scale, original)
         semantic = to_original(decision.semantic, size, scale, original)
-        joint = torch.bincount(channels.flatten().long() * 256 + semantic.flatten().long(), minlength=65536)
-        category, is_instance = self.merge(joint.view(256, 256), classes[decision.keep])
-        ids, kinds, segment_channel = number_segments(category, is_instance, joint.view(256, 256).sum(1))
+        joint = histogram(channels.flatten().long() * 256 + semantic.flatten().long(), 65536).view(256, 256)
+        category, is_instance = self.merge(joint, classes[decision.keep])
+        ids, count = number_segments(category, is_instance, joint.sum(1))
         segment_ids = ids[channels.long()]
-        areas = torch.bincount(segment_ids.flatten(), minlength=len(kinds) + 1)[1:]
         stuff_scores = self.mean_softmax(decision.segments[: size[0], : size[1]], category, semantic_logits)
-        thing = is_instance[segment_channel]
-        thing_scores = scores[decision.keep][(segment_channel - self.stuff).clamp(0, len(decision.keep) - 1)]
-        return Panoptic(
-            segment_ids.byte(),
-            kinds,
-            torch.where(thing, thing_scores, stuff_scores[kinds]),
-            areas,
-            bounding_boxes(segment_ids, len(kinds)),
-        )
+        instance = (torch.arange(256, device=ids.device) - self.stuff).clamp(0, len(decision.keep) - 1)
+        channel_scores = torch.where(is_instance, scores[decision.keep][instance], stuff_scores[category])
+        rows = torch.zeros((256, 7), dtype=torch.float64, device=ids.device)
+        rows[ids, 0] = category.double()  # channels that share an id are of one class
+        rows[ids, 1] = channel_scores.double()
+        rows[:, 2] = torch.zeros_like(rows[:, 2]).index_add(0, ids, joint.sum(1).double())
+        rows[:, 3:] = bounding_boxes(segment_ids).double()
+        rows[0, 0] = count
+        return SegmentTable(segment_ids.byte(), rows)
 
     def merge(self, joint: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """What becomes of each panoptic channel.
@@ -110,18 +152,16 @@ class Segments(nn.Module):
             category: (256,) semantic index of each channel.
             semantic_logits: (S, H / 4, W / 4).
         """
-        kinds = category[channels.long()]
+        kinds = category[channels.long()].flatten()
         rows = torch.div(torch.arange(channels.size(0), device=channels.device), 4, rounding_mode="floor")
         columns = torch.div(torch.arange(channels.size(1), device=channels.device), 4, rounding_mode="floor")
-        cells = rows[:, None] * semantic_logits.size(2) + columns
+        cells = (rows[:, None] * semantic_logits.size(2) + columns).flatten()
         softmax = semantic_logits.softmax(0).flatten(1)  # (S, h w)
-        valid = kinds < self.stuff
-        kinds, cells = kinds[valid], cells[valid]
-        total = torch.bincount(kinds, softmax[kinds, cells], minlength=256)
-        return (total / torch.bincount(kinds, minlength=256).clamp(min=1)).float()
+        total = histogram(kinds, 256, softmax[kinds.clamp(max=len(softmax) - 1), cells])
+        return (total / histogram(kinds, 256).clamp(min=1)).float()
 
 
-def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
     """Give each segment an id from 1: instances in channel order, then stuff by semantic index.
 
     Args:
@@ -130,26 +170,23 @@ def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tupl
         area: (256,) pixels of each channel.
 
     Returns:
-        (256,) segment id of each channel, (M,) semantic index of each segment, (M,) one channel of each segment.
+        (256,) segment id of each channel, 0 for void, and how many segments there are.
     """
     present = (area > 0) & (category != 255)
-    instances = torch.where(present & is_instance)[0]
-    stuff = present & ~is_instance
-    stuff_kinds = torch.unique(category[stuff])
-    ids = torch.zeros(256, dtype=torch.int64, device=category.device)
-    ids[instances] = torch.arange(1, len(instances) + 1, device=category.device)
-    ids[stuff] = torch.searchsorted(stuff_kinds, category[stuff]) + 1 + len(instances)
-    return ids, torch.cat([category[instances], stuff_kinds]), torch.cat([instances, stuff_kinds])
+    things, stuff = present & is_instance, present & ~is_instance
+    kinds = torch.zeros_like(area).index_add(0, category, stuff.to(area.dtype)) > 0
+    stuff_ids = things.sum() + kinds.cumsum(0)
+    ids = torch.where(things, things.cumsum(0), torch.where(stuff, stuff_ids[category], 0))
+    return ids, things.sum() + kinds.sum()
 
 
-def bounding_boxes(segment_ids: Tensor, count: int) -> Tensor:
-    """(H, W) ids 0..count -> (count, 4) int64 x, y, width, height of each segment; every id has a pixel."""
+def bounding_boxes(segment_ids: Tensor) -> Tensor:
+    """(H, W) ids 0..255 -> (256, 4) int64 x, y, width, height of each; what has no pixel gets the whole image."""
     height, width = segment_ids.size(0), segment_ids.size(1)
-    in_row = torch.zeros((count + 1, height), dtype=torch.bool, device=segment_ids.device)
-    in_column = torch.zeros((count + 1, width), dtype=torch.bool, device=segment_ids.device)
-    in_row[segment_ids, torch.arange(height, device=segment_ids.device)[:, None]] = True
-    in_column[segment_ids, torch.arange(width, device=segment_ids.device)] = True
-    rows, columns = in_row[1:].byte(), in_column[1:].byte()
-    y, x = rows.argmax(1), columns.argmax(1)
-    y_end, x_end = height - rows.flip(1).argmax(1), width - columns.flip(1).argmax(1)
+    in_row = torch.zeros((256, height), dtype=torch.uint8, device=segment_ids.device)
+    in_column = torch.zeros((256, width), dtype=torch.uint8, device=segment_ids.device)
+    in_row[segment_ids, torch.arange(height, device=segment_ids.device)[:, None]] = 1
+    in_column[segment_ids, torch.arange(width, device=segment_ids.device)] = 1
+    y, x = in_row.argmax(1), in_column.argmax(1)
+    y_end, x_end = height - in_row.flip(1).argmax(1), width - in_column.flip(1).argmax(1)
     return torch.stack([x, y, x_end - x, y_end - y], dim=1)

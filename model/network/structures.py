@@ -57,11 +57,27 @@ class Proposals(NamedTuple):
 
     Attributes:
         boxes: (P, 4) float32, xyxy in pixels of the resized image.
-        scores: (P,) float32, after the sigmoid.
+        scores: (P,) float32, after the sigmoid; -1 at an empty place, whose box means nothing.
     """
 
     boxes: Tensor
     scores: Tensor
+
+
+class Chosen(NamedTuple):
+    """What may become a thing of the panoptic answer, in each image of a batch.
+
+    Attributes:
+        boxes: (N, K, 4) float32, xyxy in pixels of the resized image.
+        scores: (N, K) float32, descending; the first `counts` of an image are candidates.
+        classes: (N, K) int64.
+        counts: (N,) int64, at least 1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    counts: Tensor
 
 
 class Detections(NamedTuple):
@@ -72,12 +88,14 @@ class Detections(NamedTuple):
         scores: (D,) float32, softmax of the class.
         classes: (D,) int64, 1..T.
         mask_logits: (D, 28, 28) float32, of the detected class.
+        alike: how many share the most frequent class, known to the host.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     mask_logits: Tensor
+    alike: int
 
 
 class PanopticLogits(NamedTuple):

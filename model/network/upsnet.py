@@ -12,9 +12,9 @@ from model.network.images import ImageTransform
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool
 from model.network.panoptic_head import PanopticHead
 from model.network.rpn import RegionProposalNetwork
-from model.network.segments import Segments, to_original
+from model.network.segments import Segments, SegmentTable, fetch, read_table, to_original
 from model.network.semantic_head import SemanticHead
-from model.network.structures import Analysis, Batch, Detections, Panoptic, PanopticLogits, Proposals, Pyramid
+from model.network.structures import Analysis, Batch, Chosen, Detections, Panoptic, PanopticLogits, Proposals, Pyramid
 
 RGB_MEAN = [122.7717, 115.9465, 102.9801]
 STRIDES = [4, 8, 16, 32, 64]
@@ -72,17 +72,17 @@ class UPSNet(nn.Module):
             images: (3, H, W) uint8 RGB, one or more, all of one `padded_size`.
 
         Returns:
-            One `Panoptic` an image, at its own size. It depends on that image alone.
+            One `Panoptic` an image, at its own size, on the host. It depends on that image alone.
         """
         batch = self.transform(images)
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
         proposals = self.rpn(pyramid, batch.sizes)
         detections = self.detect(pyramid, proposals, batch.sizes, True)
-        results: list[Panoptic] = []
+        tables: list[SegmentTable] = []
         for i, decision in enumerate(self.panoptic_head.batch(logits, detections)):
-            results.append(self.merge(decision, logits[i], detections[i], batch, i))
-        return results
+            tables.append(self.merge(decision, logits[i], detections[i], batch, i))
+        return [read_table(table) for table in fetch(tables)]
 
     @torch.jit.export
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
@@ -100,7 +100,7 @@ class UPSNet(nn.Module):
         instances = self.detect(pyramid, proposals, batch.sizes, False)
         results: list[Analysis] = []
         for i, decision in enumerate(self.panoptic_head.batch(logits, detections)):
-            panoptic = self.merge(decision, logits[i], detections[i], batch, i)
+            panoptic = read_table(self.merge(decision, logits[i], detections[i], batch, i))
             semantic = to_original(decision.semantic, batch.sizes[i], batch.scales[i], batch.original_sizes[i])
             things = instances[i]
             boxes = things.boxes / batch.scales[i]
@@ -123,25 +123,40 @@ class UPSNet(nn.Module):
         pooled = pool(pyramid, [p.boxes for p in proposals], 7, self.canonical_side)
         logits, deltas = self.box_head(pooled)
         counts = [len(p.boxes) for p in proposals]
-        scores = logits.float().softmax(1).split(counts)
         moves = deltas.float().split(counts)
-        boxes: list[Tensor] = []
-        chosen_scores: list[Tensor] = []
-        classes: list[Tensor] = []
-        for i, size in enumerate(sizes):
-            decoded = self.candidates.decode(proposals[i].boxes, moves[i], size)
-            if panoptic:
-                box, score, kind = self.candidates.panoptic(decoded, scores[i])
-            else:
-                box, score, kind = self.candidates.instances(decoded, scores[i])
-            boxes.append(box)
-            chosen_scores.append(score)
-            classes.append(kind)
-        masks = self.mask_head.of_class(pool(pyramid, boxes, 14, self.canonical_side), torch.cat(classes))
-        per_image = masks.split([len(b) for b in boxes])
-        return [Detections(boxes[i], chosen_scores[i], classes[i], per_image[i]) for i in range(len(boxes))]
+        boxes = [self.candidates.decode(p.boxes, moves[i], sizes[i]) for i, p in enumerate(proposals)]
+        filled = torch.cat([p.scores >= 0 for p in proposals])
+        scores = (logits.float().softmax(1) * filled[:, None]).split(counts)
+        if panoptic:
+            return self.panoptic_detections(pyramid, self.candidates.panoptic(torch.stack(boxes), torch.stack(scores)))
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for i in range(len(boxes)):
+            found.append(self.candidates.instances(boxes[i], scores[i]))
+        masks = self.masks(pyramid, [f[0] for f in found], torch.cat([f[2] for f in found]))
+        return [Detections(f[0], f[1], f[2], masks[i], 0) for i, f in enumerate(found)]
 
-    def merge(self, decision: PanopticLogits, logits: Tensor, found: Detections, batch: Batch, i: int) -> Panoptic:
+    def panoptic_detections(self, pyramid: Pyramid, chosen: Chosen) -> list[Detections]:
+        """Candidates with their masks. The host waits once, for how many there are."""
+        kinds = self.mask_head.logits.out_channels
+        filled = torch.arange(chosen.classes.size(1), device=chosen.counts.device) < chosen.counts[:, None]
+        frequency = chosen.scores.new_zeros((len(chosen.counts), kinds)).scatter_add(1, chosen.classes, filled.float())
+        known = torch.stack([chosen.counts, frequency.amax(1).long()]).cpu()
+        counts: list[int] = known[0].tolist()
+        alike: list[int] = known[1].tolist()
+        boxes = [chosen.boxes[i, :count] for i, count in enumerate(counts)]
+        classes = [chosen.classes[i, :count] for i, count in enumerate(counts)]
+        masks = self.masks(pyramid, boxes, torch.cat(classes))
+        results: list[Detections] = []
+        for i, count in enumerate(counts):
+            results.append(Detections(boxes[i], chosen.scores[i, :count], classes[i], masks[i], alike[i]))
+        return results
+
+    def masks(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> list[Tensor]:
+        """Per image (R_i, 28, 28) logits of the class of each box."""
+        drawn = self.mask_head.of_class(pool(pyramid, boxes, 14, self.canonical_side), classes)
+        return list(drawn.split([len(b) for b in boxes]))
+
+    def merge(self, decision: PanopticLogits, logits: Tensor, found: Detections, batch: Batch, i: int) -> SegmentTable:
         """Segments of image `i` of the batch."""
         size, scale, original = batch.sizes[i], batch.scales[i], batch.original_sizes[i]
         return self.segments(decision, logits, found.classes, found.scores, size, scale, original)  # type: ignore[no-any-return]

@@ -12,8 +12,8 @@ from torch import Tensor
 from model.convert import convert_weights
 from model.network import boxes as box_ops
 from model.network.instance_head import pool
-from model.network.rpn import propose
-from model.network.segments import to_original
+from model.network.rpn import present, propose
+from model.network.segments import read_table, to_original
 from model.network.structures import Batch, Proposals, Pyramid, RpnOutputs, Stages
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from tests.parity.conftest import Arrays, published_weights, read_arrays
@@ -96,11 +96,11 @@ def share_matched(found: Tensor, expected: Tensor) -> float:
 
 def test_proposals(fixture: Fixture) -> None:
     anchors = fixture.network.rpn.level_anchors(fixture.pyramid)
-    found = propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000)[0]
+    found = present(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000)[0])
     assert len(found.boxes) == len(fixture.arrays["proposals"])
     assert share_matched(found.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.995
     with torch.inference_mode():
-        end_to_end = fixture.network.rpn(fixture.pyramid, fixture.batch.sizes)[0]
+        end_to_end = present(fixture.network.rpn(fixture.pyramid, fixture.batch.sizes)[0])
     assert share_matched(end_to_end.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.97
 
 
@@ -164,7 +164,8 @@ def test_panoptic_map_and_merge(fixture: Fixture) -> None:
     assert torch.equal(to_original(arrays["panoptic_map"], size, scale, original), arrays["pan_orig"])
 
     stored = decision._replace(segments=arrays["panoptic_map"], semantic=arrays["fcn_argmax"])
-    merged = network.segments(stored, logits, classes, arrays["pan_cand_scores"], size, scale, original)
+    table = network.segments(stored, logits, classes, arrays["pan_cand_scores"], size, scale, original)
+    merged = read_table(table)
     assert_same_segments(merged.segment_ids, merged.classes, arrays["unified"], network.segments.stuff)
 
 

@@ -9,7 +9,7 @@ from model.network import images, plain
 from model.network.anchors import cell_anchors
 from model.network.instance_head import Candidates, pool, pyramid_levels
 from model.network.panoptic_head import PanopticHead, semantic_window
-from model.network.structures import Pyramid
+from model.network.structures import Chosen, Pyramid
 from model.ops import deform_conv2d
 from tests.parity.conftest import Arrays
 
@@ -59,6 +59,11 @@ def test_deformable_convolution(ops: Arrays) -> None:
         close(deform_conv2d(ops["dcn_x"], ops["dcn_offset"], ops["dcn_w"], ops["dcn_b"]), ops["dcn_out"])
 
 
+def first_image(chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
+    count = int(chosen.counts[0])
+    return chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count]
+
+
 def test_detections_of_both_paths(ops: Arrays) -> None:
     candidates = Candidates(0.05, 0.6, 100)
     height, width = ops["mr_im_info"][0, :2].int().tolist()
@@ -67,7 +72,7 @@ def test_detections_of_both_paths(ops: Arrays) -> None:
     decoded = candidates.decode(ops["mr_rois"][:, 1:], ops["mr_bbox_pred"], (height, width))
     for path, found in (
         ("inst", candidates.instances(decoded, ops["mr_cls_prob"])),
-        ("pan", candidates.panoptic(decoded, ops["mr_cls_prob"])),
+        ("pan", first_image(candidates.panoptic(decoded[None], ops["mr_cls_prob"][None]))),
     ):
         boxes, found_scores, classes = found
         assert torch.equal(classes, ops[f"mr_{path}_classes"])
@@ -76,7 +81,8 @@ def test_detections_of_both_paths(ops: Arrays) -> None:
 
 
 def test_nothing_confident_gives_the_placeholder(ops: Arrays) -> None:
-    boxes, scores, classes = Candidates(0.05, 0.6, 100).panoptic(torch.rand(5, 9, 4), torch.full((5, 9), 0.1))
+    chosen = Candidates(0.05, 0.6, 100).panoptic(torch.rand(1, 5, 9, 4), torch.full((1, 5, 9), 0.1))
+    boxes, scores, classes = first_image(chosen)
     assert torch.equal(boxes, ops["mr_empty_boxes"][:, 1:])
     assert torch.equal(scores, ops["mr_empty_scores"])
     assert torch.equal(classes, ops["mr_empty_classes"])

@@ -16,7 +16,7 @@ from service.memory import settle
 if sys.argv[1] == "settled":
     assert settle()
 file = io.BytesIO()
-Image.fromarray(np.zeros((480, 640, 3), np.uint8)).save(file, "JPEG")
+Image.fromarray(np.zeros((480, 640, 3), np.uint8)).save(file, "PNG")
 def faults(images):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(images):

@@ -13,7 +13,10 @@ from tests.model.network.test_parts import naive
 pytest.importorskip("triton", reason="Triton is not installed")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
-from model.kernels import deformable, panoptic  # noqa: E402
+from model import ops  # noqa: E402
+from model.kernels import deformable, panoptic, regions  # noqa: E402
+from model.network.instance_head import pool, pyramid_levels  # noqa: E402
+from model.network.structures import Pyramid  # noqa: E402
 
 
 def offsets_of(kind: str, *shape: int) -> torch.Tensor:
@@ -66,7 +69,7 @@ def test_panoptic_kernel_equals_the_plain_head(seed: int) -> None:
     logits = torch.stack([case[0] for case in cases])
     boxes, masks, classes = (torch.cat([case[k] for case in cases]).to(DEVICE) for k in (1, 2, 3))
     counts = [len(case[1]) for case in cases]
-    segments, semantic, order = panoptic.panoptic(logits.to(DEVICE), boxes, masks, classes, counts, 5, 0.3)
+    segments, semantic, order = panoptic.panoptic(logits.to(DEVICE), boxes, masks, classes, counts, 12, 5, 0.3)
     for i, part in enumerate(order.cpu().split(counts)):
         full = F.interpolate(logits[i][None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
         channels, keep = plain.panoptic_logits(full, 5, *cases[i][1:])
@@ -92,3 +95,27 @@ def test_the_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
         reloaded = torch.jit.load(str(tmp_path / "convolve.pt"))
         found = reloaded(*(tensor.to(DEVICE) for tensor in given))
         torch.testing.assert_close(found.cpu(), naive(*given).float(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 33, 90])
+def test_suppression_of_groups_equals_torchvision(count: int) -> None:
+    torch.manual_seed(count)
+    corners = (40 * torch.rand(3, count, 2)).round()
+    boxes = torch.cat([corners, corners + (20 * torch.rand(3, count, 2)).round()], dim=2)
+    wanted = ops._nms_groups(boxes, 0.5)
+    assert torch.equal(regions.nms(boxes.to(DEVICE), 0.5).cpu(), wanted)
+    assert bool(wanted.any(1).all())
+    assert regions.nms(boxes[:0].to(DEVICE), 0.5).shape == (0, count)
+
+
+def test_pooling_from_levels_equals_torchvision() -> None:
+    torch.manual_seed(0)
+    pyramid = Pyramid(*(torch.randn(2, 20, 96 // 2**k, 128 // 2**k) for k in range(5)))
+    boxes = [500 * torch.rand(9, 4), torch.tensor([[-30.0, -9, 700, 500], [0, 0, 0, 0], [500, 380, 511, 383]])]
+    for each in boxes:
+        each[:, 2:] = each[:, :2] + (each[:, 2:] - each[:, :2]).abs()
+    rois = torch.cat([torch.cat([torch.full((len(b), 1), float(i)), b], dim=1) for i, b in enumerate(boxes)])
+    levels = pyramid_levels(rois[:, 1:], 112.0)
+    assert levels.unique().tolist() == [0, 1, 2, 3]
+    found = regions.roi_align([p.to(DEVICE) for p in pyramid[:4]], rois.to(DEVICE), levels.to(DEVICE), 7)
+    torch.testing.assert_close(found.cpu(), pool(pyramid, boxes, 7, 112.0), atol=1e-4, rtol=1e-4)

@@ -14,7 +14,8 @@ from model.network.backbone import FrozenNorm, ResNet
 from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side
 from model.network.images import test_scale as scale_for_test
 from model.network.instance_head import Candidates, pool
-from model.network.structures import Pyramid
+from model.network.rpn import present
+from model.network.structures import Proposals, Pyramid
 from model.ops import deform_conv2d
 
 
@@ -134,16 +135,54 @@ def test_pooling_no_boxes_gives_none() -> None:
 
 def test_detections_of_nothing() -> None:
     candidates = Candidates(0.05, 0.6, 100)
-    boxes, scores = torch.zeros(0, 4, 4), torch.zeros(0, 4)
-    assert candidates.instances(boxes, scores)[2].tolist() == []
-    assert candidates.panoptic(boxes, scores)[2].tolist() == [0]
+    assert candidates.instances(torch.zeros(0, 4, 4), torch.zeros(0, 4))[2].tolist() == []
+    chosen = candidates.panoptic(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4))
+    assert chosen.counts.tolist() == [1, 1]
+    assert (chosen.classes[:, 0].tolist(), chosen.scores[:, 0].tolist()) == ([0, 0], [1, 1])
+    assert chosen.boxes[:, 0].abs().sum() == 0
 
 
 def test_one_suppression_over_all_classes() -> None:  # quirk Q11
-    boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 9]])[:, None].expand(2, 3, 4)
-    scores = torch.tensor([[0.1, 0.9, 0.0], [0.2, 0.0, 0.8]])
-    assert Candidates(0.05, 0.6, 100).panoptic(boxes, scores)[2].tolist() == [1]
-    assert Candidates(0.05, 0.6, 100).instances(boxes, scores)[2].tolist() == [1, 2]
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 9]])[None, :, None].expand(1, 2, 3, 4)
+    scores = torch.tensor([[[0.1, 0.9, 0.0], [0.2, 0.0, 0.8]]])
+    chosen = Candidates(0.05, 0.6, 100).panoptic(boxes, scores)
+    assert chosen.counts.tolist() == [1]
+    assert chosen.classes[0, 0] == 1
+
+
+def test_the_limit_lets_equal_scores_pass_together() -> None:
+    boxes = 20.0 * torch.arange(5)[:, None] + torch.tensor([0.0, 0, 9, 9])
+    scores = torch.tensor([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.2, 0.8], [0.9, 0.1]])
+    chosen = Candidates(0.05, 0.6, 2).panoptic(boxes[None, :, None].expand(1, 5, 2, 4), scores[None])
+    assert chosen.counts.tolist() == [3]
+    assert chosen.boxes[0, :3, 0].tolist() == [20, 40, 60]
+
+
+def test_a_low_threshold_lets_a_proposal_stand_for_two_classes() -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9], [30.0, 0, 39, 9]]).repeat(1, 1)[None, None]  # one proposal, a box a class
+    boxes = torch.cat([boxes[:, :, :1], boxes], dim=2)
+    chosen = Candidates(0.05, 0.3, 100).panoptic(
+        torch.cat([boxes, boxes], dim=1), torch.tensor([[[0.1, 0.5, 0.4], [1.0, 0.0, 0.0]]])
+    )
+    assert chosen.counts.tolist() == [2]
+    assert chosen.classes[0, :2].tolist() == [1, 2]
+
+
+def test_the_best_are_the_same_alone_and_in_a_batch_ties_included() -> None:
+    scores = torch.randint(0, 20, (3, 500), generator=torch.Generator().manual_seed(0)) / 20.0
+    scores[1, ::3] = -1
+    values, order = box_ops.best(scores, 60)
+    for i in range(3):
+        wanted = torch.sort(scores[i], descending=True, stable=True)
+        assert torch.equal(order[i], wanted[1][:60])
+        assert torch.equal(values[i], wanted[0][:60])
+        assert torch.equal(order[i], box_ops.best(scores[i : i + 1], 60)[1][0])
+
+
+def test_empty_places_are_dropped() -> None:
+    found = present(Proposals(torch.arange(12.0).view(3, 4), torch.tensor([0.5, 0.0, -1.0])))
+    assert found.scores.tolist() == [0.5, 0.0]
+    assert len(found.boxes) == 2
 
 
 def test_the_frozen_norm_is_torchvisions_in_every_precision() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from model.network import plain
-from model.network.segments import Segments, bounding_boxes, to_original
+from model.network.segments import Segments, bounding_boxes, fetch, histogram, read_table, to_original
 from model.network.structures import Panoptic, PanopticLogits
 
 LOGITS = torch.zeros(6, 8, 8)
@@ -15,7 +15,7 @@ def merge(channels: Tensor, semantic: Tensor, classes: list[int], limit: int, sc
     size = (channels.size(0), channels.size(1))
     decision = PanopticLogits(channels.byte(), semantic.byte(), torch.arange(len(classes)))
     module = Segments(3, limit)
-    return module(decision, LOGITS, torch.tensor(classes), torch.tensor(scores), size, 1.0, size)
+    return read_table(module(decision, LOGITS, torch.tensor(classes), torch.tensor(scores), size, 1.0, size))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -59,7 +59,26 @@ def test_all_void_has_no_segments() -> None:
 
 def test_boxes_of_single_pixels() -> None:
     ids = torch.tensor([[0, 1, 0], [2, 0, 0]])
-    assert bounding_boxes(ids, 2).tolist() == [[1, 0, 1, 1], [0, 1, 1, 1]]
+    assert bounding_boxes(ids)[1:3].tolist() == [[1, 0, 1, 1], [0, 1, 1, 1]]
+
+
+def test_tables_of_several_sizes_cross_in_one_transfer() -> None:
+    tables = []
+    for height, width in ((5, 7), (3, 9)):
+        channels = torch.arange(height * width).view(height, width) % 3
+        decision = PanopticLogits(channels.byte(), channels.byte(), torch.arange(1))
+        size = (height, width)
+        tables.append(Segments(3, 1)(decision, LOGITS, torch.tensor([1]), torch.tensor([0.9]), size, 1.0, size))
+    for table, fetched in zip(tables, fetch(tables), strict=True):
+        assert torch.equal(fetched.segment_ids, table.segment_ids)
+        assert torch.equal(fetched.rows, table.rows)
+        assert read_table(fetched).classes.tolist() == [0, 1, 2]
+
+
+def test_histogram_sums_in_float64() -> None:
+    values, weights = torch.tensor([0, 2, 2]), torch.tensor([1.0, 1e8, 1.0])
+    assert histogram(values, 4).tolist() == [1, 0, 2, 0]
+    assert histogram(values, 4, weights).tolist() == [1, 0, 1e8 + 1, 0]
 
 
 def test_the_original_size_is_met_exactly() -> None:
