@@ -20,7 +20,7 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
 )
 
 try:
-    from isal import isal_zlib as deflate
+    from zlib_ng import zlib_ng as deflate
 except ImportError:  # pragma: no cover -- no wheel for this platform
     import zlib as deflate  # type: ignore[no-redef]
 
@@ -195,7 +195,7 @@ def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
     chunks = [_chunk(b"IHDR", header)]
     for keyword, content in (text or {}).items():
         chunks.append(_chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + content.encode()))
-    chunks += [_chunk(b"IDAT", deflate.compress(rows, 1)), _chunk(b"IEND", b"")]
+    chunks += [_chunk(b"IDAT", deflate.compress(rows, 2)), _chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 

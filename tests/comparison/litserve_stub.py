@@ -1,6 +1,6 @@
 """LitServe with the same emulated model, codec and batch size as ours: `python tests/comparison/litserve_stub.py PORT`.
 
-Runs in an environment of its own, which needs litserve, numpy, pillow, isal and this checkout on PYTHONPATH.
+Runs in an environment of its own, which needs litserve, numpy, pillow, zlib-ng and this checkout on PYTHONPATH.
 """
 
 import sys
