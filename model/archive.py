@@ -111,7 +111,8 @@ def read_metadata(path: Path) -> Metadata:
 def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metadata]:
     """The network on a device, its weights in float32, and its metadata.
 
-    The archive runs code: load only what you trust.
+    The archive runs code: load only what you trust. TorchScript is told not to specialise (in the whole process): it
+    would profile two runs and compile for each shape of a picture, while every pass worth fusing is an operator here.
 
     Raises:
         ArchiveError: there is no usable archive at the path, or the device cannot hold it.
@@ -119,6 +120,7 @@ def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metad
     metadata = read_metadata(path)
     try:
         with quiet():
+            torch.jit.set_fusion_strategy([])
             script = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]

@@ -10,6 +10,7 @@ panoptic logit at full size; equal means the same segments and 99.99 % of the pi
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model import archive, benchmark_parts, export
-from model.checkpoint import build_network, set_thresholds
+from model import benchmark_parts, export
+from model.checkpoint import Checkpoint
 from model.command import run
+from model.network.backbone import fold_norms
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
 from model.network.structures import Chosen
@@ -49,24 +51,19 @@ def sample_images(height: int, width: int, count: int, device: str) -> list[Tens
     return [picture.roll(37 * i, dims=2).contiguous().to(device) for i in range(count)]
 
 
-def open_network(source: str, size: tuple[int, int], instances: int, device: str) -> tuple[UPSNet, Any]:
-    """The network as Python and as it is served; `source` is an archive, or a configuration for random weights.
-
-    Both work at `size`: a picture of that size is not resized.
-    """
+def open_network(source: str, size: tuple[int, int], instances: int, device: str) -> UPSNet:
+    """An archive's network, or a configuration's with random weights, that works at `size`: nothing is resized."""
     sides = {"short_side": min(size), "long_side": max(size)}
     if source in CONFIGURATIONS:
         torch.manual_seed(0)
         network = CONFIGURATIONS[source](**sides).eval()
         initialise(network)
         network.candidates = StandIns(0.05, 0.0, instances)
-        return network.to(device), export.script(network).to(device)
-    served, metadata = archive.load(Path(source), device)
-    network = build_network(metadata.configuration, metadata.categories, **sides)
-    weights = served.state_dict()  # scripted, it holds constants too
-    network.load_state_dict({name: weights[name] for name in network.state_dict()})
-    set_thresholds(network, metadata.thresholds)
-    return network.to(device), export.script(network).to(device)
+    else:
+        checkpoint = Checkpoint.of_archive(Path(source))
+        checkpoint.test_scale |= sides
+        network = checkpoint.build()
+    return network.to(device)
 
 
 def stage_works(network: UPSNet, images: list[Tensor]) -> dict[str, Work]:
@@ -140,16 +137,19 @@ def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
             say(f"{args.part} {row}")
         return result
     works = benchmark_parts.peers(height, width, device) if "peers" in args.against else {}
-    network, served = open_network(args.source, args.size, args.instances[0], device)
+    network = open_network(args.source, args.size, args.instances[0], device)
+    folded = copy.deepcopy(network)
+    fold_norms(folded)
+    served = export.script(folded)
     images = sample_images(height, width, max(args.batch), device)
-    result["stages"] = measure_stages(network, images[:1], args.rounds, device)
+    result["stages"] = measure_stages(folded, images[:1], args.rounds, device)
     for name, row in result["stages"].items():
         memory = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:9.1f} MB"
         say(f"{name:14} {1000 * row['seconds']:9.1f} ms {100 * row['share']:5.1f} % {memory}")
     result["batches"] = {}
     for count in tqdm(args.batch, desc="batch sizes", unit="size", disable=None):
         for _ in range(2):
-            served(images[:count])  # TorchScript profiles two runs of a shape
+            served(images[:count])
         taken = min(seconds(lambda: served(images[:count]), device) for _ in range(args.rounds))  # noqa: B023
         result["batches"][str(count)] = {"images_per_second": count / taken}
         say(f"batch {count}: {count / taken:.3f} images/s")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model import archive, categories
 from model.categories import Category
+from model.network.backbone import unfold_norms
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 
 
@@ -77,18 +78,19 @@ class Checkpoint:
 
     @classmethod
     def of_archive(cls, path: Path) -> "Checkpoint":
-        """What an archive was exported from: its weights without the constants that TorchScript keeps beside them.
+        """What an archive was exported from, norms as identities with a shift where they were folded.
 
         Raises:
             archive.ArchiveError: there is no usable archive at the path.
             CheckpointError: its configuration is unknown.
         """
         script, metadata = archive.load(path)
-        names = build_network(metadata.configuration, metadata.categories).state_dict().keys()
+        network = build_network(metadata.configuration, metadata.categories)
+        weights = unfold_norms(network, script.state_dict())  # TorchScript keeps constants beside them
         return cls(
             metadata.configuration,
             metadata.categories,
-            {name: tensor for name, tensor in script.state_dict().items() if name in names},
+            {name: weights[name] for name in network.state_dict() if name in weights},
             metadata.thresholds,
             metadata.test_scale,
             metadata.dataset,

@@ -18,6 +18,7 @@ from torch import Tensor
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
 from model.command import run
+from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
 
 
@@ -66,6 +67,7 @@ def export(
         CheckpointError: the weights do not fit, or eager and scripted network differ.
     """
     network = checkpoint.build()
+    fold_norms(network)
     if half:
         archive.cast_weights(network, torch.float16)
         archive.cast_weights(network, torch.float32)  # compare what will be served

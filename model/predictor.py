@@ -97,9 +97,9 @@ class Predictor:
             return [to_analysis(one, self.metadata.categories) for one in found]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Run each height and width three times: TorchScript profiles the first two and optimises."""
+        """Run each height and width twice: the first run compiles a device's kernels and optimises the graph."""
         for height, width in sizes:
-            for _ in range(3):
+            for _ in range(2):
                 self.predict([np.zeros((height, width, 3), np.uint8)])
 
     def _upload(self, images: Sequence[Image]) -> list[Tensor]:

@@ -15,16 +15,45 @@ Norm = Callable[[int], nn.Module]
 
 
 class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """A batch norm that never changes, in one pass over its input.
-
-    It is not folded into the convolution before it: an archive's weights stay those of its checkpoint.
-    """
+    """A batch norm that never changes, in one pass over its input; an archive has it folded, see `fold_norms`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and type; scale and shift are computed in float32."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale, shift = self.scale_and_shift()
         return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """(C,) each, float32."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Give each convolution before a frozen norm that norm's scale and shift, in place; the norm becomes the identity.
+
+    A norm is the sibling of its convolution: `norm1` of `conv1`.
+    """
+    for parent in list(network.modules()):
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, FrozenNorm):
+                conv = parent.get_submodule(name.replace("norm", "conv"))
+                scale, shift = norm.scale_and_shift()
+                conv.weight = nn.Parameter(conv.get_parameter("weight") * scale[:, None, None, None])
+                conv.bias = nn.Parameter(shift)
+                setattr(parent, name, nn.Identity())
+
+
+def unfold_norms(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network whose norms were folded, for one that has them: they only add the convolution's bias."""
+    weights = dict(weights)
+    for name, norm in network.named_modules():
+        bias = name.replace("norm", "conv") + ".bias"
+        if isinstance(norm, FrozenNorm) and bias in weights:
+            shift = weights.pop(bias)
+            one, zero = torch.ones_like(shift), torch.zeros_like(shift)
+            parts = {"weight": one, "bias": shift, "running_mean": zero, "running_var": one - norm.eps}
+            weights |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    return weights
 
 
 class Stem(nn.Module):

@@ -1,7 +1,7 @@
 """S1-S4, S6 and S7 of TARGETS against LitServe, in one run: `python -m tests.comparison --litserve PYTHON`.
 
-PYTHON is the interpreter of an environment with litserve, numpy, pillow and zlib-ng. Loopback only; the model is emulated
-as T(n) = 20 + 5 n ms without CPU, so batches of 8 give 133 images a second at best.
+PYTHON is the interpreter of an environment with litserve, numpy, pillow and zlib-ng. Loopback only; the model takes
+T(n) = 20 + 5 n ms without CPU, so batches of 8 give 133 images a second at best.
 """
 
 import argparse

@@ -5,18 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.archive import cast_weights
-from model.benchmark import open_network, sample_images
+from model.archive import cast_weights, load
+from model.benchmark import sample_images
 
-ARCHIVE = str(Path(__file__).parents[3] / "weights/camvid_demo.pt")
+ARCHIVE = Path(__file__).parents[3] / "weights/camvid_demo.pt"
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_device_gives_the_cpus_segments(dtype: torch.dtype) -> None:
     size = (360, 480)
-    wanted = open_network(ARCHIVE, size, 1, "cpu")[1]
-    served = open_network(ARCHIVE, size, 1, "cuda")[1]
+    wanted, served = load(ARCHIVE, "cpu")[0], load(ARCHIVE, "cuda")[0]
     cast_weights(served, dtype)
     with torch.inference_mode():
         expected = wanted(sample_images(*size, 2, "cpu"))

@@ -1,5 +1,6 @@
 """Boxes, anchors, images and operators by hand; every part scripts and takes nothing for an answer."""
 
+import copy
 import itertools
 import math
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from model.archive import cast_weights, quiet
 from model.network import boxes as box_ops
 from model.network.anchors import Anchors, cell_anchors
-from model.network.backbone import FrozenNorm, ResNet
+from model.network.backbone import FrozenNorm, ResNet, fold_norms, unfold_norms
 from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side
 from model.network.images import test_scale as scale_for_test
 from model.network.instance_head import Candidates, pool
@@ -212,3 +213,22 @@ def test_the_backbone_runs_in_half_precision_and_stays_channels_last() -> None:
         assert ours.dtype == torch.float16
         assert ours.is_contiguous(memory_format=torch.channels_last)
         assert float((ours.float() - wanted).abs().max()) <= 1e-2 * float(wanted.abs().max())
+
+
+def test_folded_norms_give_the_same_features_and_fold_back() -> None:
+    torch.manual_seed(0)
+    backbone = ResNet((2, 1, 1, 1), FrozenNorm, width=8, deformable_from=5).eval()
+    for norm in (module for module in backbone.modules() if isinstance(module, FrozenNorm)):
+        for buffer in norm.buffers():
+            buffer.uniform_(0.5, 2)
+    folded = copy.deepcopy(backbone)
+    fold_norms(folded)
+    assert not any(isinstance(module, FrozenNorm) for module in folded.modules())
+    again = ResNet((2, 1, 1, 1), FrozenNorm, width=8, deformable_from=5).eval()
+    again.load_state_dict(unfold_norms(again, folded.state_dict()))
+    pixels = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        wanted, ours, back = backbone(pixels), folded(pixels), again(pixels)
+    for i in range(4):
+        torch.testing.assert_close(ours[i], wanted[i], rtol=1e-4, atol=1e-4 * float(wanted[i].abs().max()))
+        torch.testing.assert_close(back[i], ours[i], rtol=1e-5, atol=1e-5 * float(wanted[i].abs().max()))
