@@ -19,6 +19,8 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
     WebPImagePlugin,
 )
 
+from model import claims
+
 try:
     from zlib_ng import zlib_ng as deflate
 except ImportError:  # pragma: no cover -- no wheel for this platform
@@ -77,8 +79,11 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
         CorruptImageError: truncated, damaged or empty.
     """
     Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
+    if reason := claims.excess(content):
+        raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
     try:
         with Image.open(io.BytesIO(content), formats=OPENERS) as image:
+            check_tile(image, max_pixels)
             width, height = image.size
             check_size(height, width, max_pixels)
             pixels = decode_jpeg(content, image)
@@ -133,10 +138,24 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
         )
 
 
+def check_tile(image: Image.Image, max_pixels: int) -> None:
+    """Refuse a TIFF's tile that is larger than any image may be: it is decoded whole, however small the image.
+
+    Raises:
+        ImageTooLargeError: more pixels than allowed.
+    """
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    width, height = tags.get(322, 0), tags.get(323, 0)
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"Image has tiles of {width} x {height}; the limit is {max_pixels / 1e6:g} Mpx. Save it with smaller tiles."
+        )
+
+
 def to_rgb(image: Image.Image) -> Pixels:
     """(H, W, 3) of a loaded image of any mode."""
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
-        grey = np.asarray(image).astype(np.uint32).clip(0, 65535)
+        grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")

@@ -1,0 +1,79 @@
+"""How much work a file asks for before its first pixel, counted without doing it.
+
+Decoders bound a picture by its size and not by the number of its parts: a JPEG of 200 kB can order 20 000 passes over
+36 megapixels, and millions of empty parts cost more memory than they have bytes.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
+
+MAX_PARTS = 50_000
+"""Segments, chunks or blocks before the pixels. A PNG of 20 MB in the usual chunks of 8 kB has 2 500."""
+MAX_SCANS = 100
+"""Passes over a JPEG. Encoders write 10 or so."""
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+
+def excess(content: bytes) -> str | None:
+    """Why a file asks for too much; None where it does not, or is of a format that cannot."""
+    for signature, parts in _PARTS.items():
+        if content.startswith(signature) and sum(1 for _ in islice(parts(content), MAX_PARTS + 1)) > MAX_PARTS:
+            return f"it has more than {MAX_PARTS} parts before its pixels"
+    if content.startswith(b"\xff\xd8\xff") and content.count(b"\xff\xda") > MAX_SCANS:  # else there cannot be as many
+        scans = (marker for marker, _ in _jpeg_markers(content) if marker == _START_OF_SCAN)
+        if sum(1 for _ in islice(scans, MAX_SCANS + 1)) > MAX_SCANS:
+            return f"it has more than {MAX_SCANS} scans"
+    return None
+
+
+def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """Markers up to the end of the first picture, and how many bytes were passed over to find each."""
+    place = 2
+    while found := _MARKER.search(content, place):
+        marker = content[found.end() - 1]
+        yield marker, found.start() - place
+        if marker == _END_OF_IMAGE or found.end() + 2 > len(content):
+            return
+        place = found.end() + int.from_bytes(content[found.end() : found.end() + 2])
+
+
+def _jpeg_segments(content: bytes) -> Iterator[int]:
+    """Markers before the first scan, and fill bytes, which Pillow reads one by one."""
+    for marker, filled in _jpeg_markers(content):
+        yield from repeat(marker, 1 + filled)
+        if marker == _START_OF_SCAN:
+            return
+
+
+def _png_chunks(content: bytes) -> Iterator[int]:
+    place = 8
+    while place + 12 <= len(content):
+        yield place
+        place += 12 + struct.unpack_from(">I", content, place)[0]
+
+
+def _gif_blocks(content: bytes) -> Iterator[int]:
+    """Sub-blocks of all extensions before the first frame."""
+    if len(content) < 13:
+        return
+    place = 13 + (3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0)
+    while place + 2 < len(content) and content[place] != ord(","):
+        yield place
+        if content[place] != ord("!"):  # decoders pass over other bytes
+            place += 1
+            continue
+        place += 2
+        while place < len(content) and content[place]:
+            yield place
+            place += content[place] + 1
+        place += 1
+
+
+_PARTS: dict[bytes, Callable[[bytes], Iterator[int]]] = {
+    b"\xff\xd8\xff": _jpeg_segments,
+    b"\x89PNG\r\n\x1a\n": _png_chunks,
+    b"GIF8": _gif_blocks,
+}
