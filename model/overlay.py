@@ -11,6 +11,8 @@ from model.panoptic import Panoptic
 OPACITY = 0.5
 LABELLED_SHARE = 0.002
 """Segments below this share of the picture get no label: it would hide them."""
+BAND_PIXELS = 250_000
+"""Mixed at a time: floating-point numbers of a whole picture would take sixteen times its memory."""
 
 Pixels = NDArray[np.uint8]
 
@@ -30,12 +32,18 @@ def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[i
     palette = np.zeros((256, 3), np.float32)
     for segment in panoptic.segments:
         palette[segment.id] = shade(colors[segment.category_id], segment.id if segment.isthing else 0)
-    paint = palette[ids]
-    void = ids == 0
-    paint[void] = image[void].mean(axis=1, keepdims=True)
-    mixed = image * (1 - OPACITY) + paint * OPACITY
-    mixed[outlines(ids)] = 255
-    picture = Image.fromarray(mixed.astype(np.uint8))
+    edge = outlines(ids)
+    painted = np.empty_like(image)
+    rows = max(1, BAND_PIXELS // ids.shape[1])
+    for top in range(0, len(ids), rows):
+        band = slice(top, top + rows)
+        paint = palette[ids[band]]
+        void = ids[band] == 0
+        paint[void] = image[band][void].mean(axis=1, keepdims=True)
+        mixed = image[band] * (1 - OPACITY) + paint * OPACITY
+        mixed[edge[band]] = 255
+        painted[band] = mixed
+    picture = Image.fromarray(painted)
     label_segments(picture, panoptic)
     return np.asarray(picture)
 

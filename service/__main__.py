@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 
 import uvicorn
 
@@ -40,6 +41,7 @@ def set_up_logging(settings: Settings) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags of a client's file: it would write our log
 
 
 def main() -> int:
