@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -197,20 +197,22 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     async def live(request: Request) -> Response:
         return health(request, 200)
 
-    @app.get("/health/ready", response_model=Health, summary="Work is taken")
+    @app.get("/health/ready", response_model=Health, responses=openapi.NOT_READY, summary="Work is taken")
     async def ready(request: Request) -> Response:
         return health(request)
 
-    @app.get("/health", response_model=Health, summary="Both, in detail")
+    @app.get("/health", response_model=Health, responses=openapi.NOT_READY, summary="Both, in detail")
     async def both(request: Request) -> Response:
         return health(request)
 
-    @app.get("/metrics", summary="Prometheus text")
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus text")
     async def scrape() -> Response:
         metrics.ready.set(engine.reason_not_ready is None)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/model", summary="What is served")
+    key_schemes = openapi.key_schemes(settings.api_keys)
+
+    @app.get("/model", responses=openapi.refusals(401, 503), dependencies=key_schemes, summary="What is served")
     async def model(request: Request) -> Response:
         check_key(request, settings.api_keys)
         backend, _ = engine.check_ready()
@@ -247,7 +249,13 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         work = engine.segment(content, form, overlay, request_id(request), timing)
         return await unless_gone(request, work)
 
-    @app.post("/panoptic", openapi_extra=openapi.PANOPTIC, responses=openapi.RESPONSES, summary="Segment one image")
+    @app.post(
+        "/panoptic",
+        openapi_extra=openapi.PANOPTIC,
+        responses=openapi.RESPONSES,
+        dependencies=openapi.key_schemes(settings.api_keys),
+        summary="Segment one image",
+    )
     async def panoptic(request: Request) -> Response:
         started = time.monotonic()
         timing = Timing(started)

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from model.codec import FORMATS
 from service.errors import (
     BodyError,
     DeadlineExceededError,
@@ -12,9 +16,9 @@ from service.errors import (
     RequestError,
     ServiceError,
 )
-from service.schemas import PanopticResponse, Problem
+from service.schemas import Health, PanopticResponse, Problem
 
-IMAGE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, TIFF, MPO or GIF"}
+IMAGE = {"type": "string", "format": "binary", "minLength": 1, "description": "JPEG, PNG, WebP, BMP, TIFF, MPO or GIF"}
 FORM = {"type": "object", "required": ["image"], "properties": {"image": IMAGE}}
 VIEW = {"type": "string", "enum": ["ids", "overlay"], "default": "ids"}
 DEADLINE = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
@@ -55,7 +59,7 @@ REFUSALS: list[ServiceError] = [
     RequestError(406, "Accept: text/html names no form of this answer."),
     BodyError(408, "The body did not arrive within 10 s. Send it faster."),
     BodyError(413, "The image has more than 20000000 bytes. Send a smaller file or raise UPSNET_MAX_BYTES."),
-    ImageRefusedError(415, "Not an image in an accepted format. Send one of JPEG, PNG, WEBP, BMP, TIFF, MPO, GIF."),
+    ImageRefusedError(415, f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}."),
     ImageRefusedError(422, "The image cannot be decoded: it is truncated or damaged. Send the whole file."),
     QueueFullError(3),
     InternalError(),
@@ -70,6 +74,36 @@ def _example(error: ServiceError) -> dict[str, Any]:
     ).model_dump()
 
 
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The description of errors, each with an example."""
+    return {
+        error.status: {
+            "description": error.title,
+            "content": {
+                "application/problem+json": {"schema": Problem.model_json_schema(), "example": _example(error)}
+            },
+        }
+        for error in REFUSALS
+        if error.status in statuses
+    }
+
+
+def key_schemes(keys: tuple[str, ...]) -> list[Any]:
+    """The ways to send a key, where one is needed: /docs asks for it. The route itself compares it."""
+    if not keys:
+        return []
+    return [Security(APIKeyHeader(name="X-API-Key", auto_error=False)), Security(HTTPBearer(auto_error=False))]
+
+
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "model": Health,
+        "description": "Not ready, and why",
+        "content": {
+            "application/json": {"example": Health(live=True, ready=False, reason="The model is loading.").model_dump()}
+        },
+    }
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": PanopticResponse,
@@ -81,13 +115,5 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/zip": {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    **{
-        error.status: {
-            "description": error.title,
-            "content": {
-                "application/problem+json": {"schema": Problem.model_json_schema(), "example": _example(error)}
-            },
-        }
-        for error in REFUSALS
-    },
+    **refusals(*(error.status for error in REFUSALS)),
 }
