@@ -158,18 +158,18 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def check_key(request: Request, keys: tuple[str, ...]) -> None:
-    """Refuse a request without a configured key; every key is compared, in constant time.
+    """Refuse a request without a configured key in either header; every key is compared, in constant time.
 
     Raises:
         RequestError: 401.
     """
     if not keys:
         return
-    given = request.headers.get("x-api-key", "")
+    given = [request.headers.get("x-api-key", "")]
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        given = token.strip()
-    fits = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+        given.append(token.strip())
+    fits = [hmac.compare_digest(word.encode(), key.encode()) for word in given for key in keys]
     if not any(fits):
         raise RequestError(401, "This service needs a key. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
 

@@ -204,6 +204,8 @@ def test_a_key_is_needed_where_keys_are_set(tmp_path: Path) -> None:
         assert client.post("/panoptic", content=photo(), headers={"X-API-Key": "three"}).status_code == 401
         assert client.post("/panoptic", content=photo(), headers={"X-API-Key": "two"}).status_code == 200
         assert client.get("/model", headers={"Authorization": "Bearer one"}).status_code == 200
+        either = {"Authorization": "Bearer three", "X-API-Key": "two"}
+        assert client.get("/model", headers=either).status_code == 200
         assert client.get("/model").status_code == 401
         assert client.get("/health/ready").status_code == 200
 
