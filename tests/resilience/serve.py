@@ -31,7 +31,9 @@ def main() -> None:
         )
         application.load_predictor = partial(emulated, arguments.base_ms)  # type: ignore[assignment]
         app = application.create_app(settings)
-        config = uvicorn.Config(app, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False)
+        config = uvicorn.Config(
+            app, host=settings.host, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False
+        )
         settle()
         DrainingServer(config, app.state.engine, settings.drain_seconds).run()
 
