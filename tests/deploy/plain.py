@@ -59,6 +59,14 @@ class Replica:
             await asyncio.sleep(0.2)
         raise TimeoutError(f"The replica on {self.address} did not get ready.")
 
+    async def received(self) -> int:
+        """Requests for a segmentation that it has answered, by its metrics."""
+        reader, writer = await asyncio.open_connection(self.address, 8000)
+        writer.write(request(b"", "/metrics", "GET", Connection="close"))
+        lines = (await reader.read()).decode().splitlines()
+        writer.close()
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith("upsnet_requests_total{"))
+
     async def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()
@@ -73,12 +81,13 @@ def nginx(workplace: Path) -> Iterator[None]:
         root.mkdir(exist_ok=True)
         run(["tar", "-xf", root_file_system(workplace / "front.tar", "forky", "nginx,prometheus"), "-C", root])
     shutil.copy(REPOSITORY / "docker/nginx.conf", root / "etc/nginx/nginx.conf")
-    process = subprocess.Popen(["chroot", str(root), "nginx", "-g", "daemon off;"])
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
+    with (workplace / "front.log").open("w") as log:
+        process = subprocess.Popen(["chroot", str(root), "nginx", "-g", "daemon off;"], stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 @contextlib.asynccontextmanager

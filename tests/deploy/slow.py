@@ -59,14 +59,16 @@ async def attack(kind: str, url: str, folder: Path) -> History:
 
 
 @contextlib.asynccontextmanager
-async def unaffected(name: str, port: int, prepared: bytes) -> AsyncIterator[None]:
-    """Normal traffic from another address, before and during; each request has to succeed."""
+async def unaffected(name: str, port: int, prepared: bytes) -> AsyncIterator[list[Reply]]:
+    """Normal traffic from another address, before and during; each request has to succeed. Afterwards its answers."""
     quiet = await closed_loop(port, prepared, asyncio.get_running_loop().create_future(), 6.0)
     stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     traffic = asyncio.ensure_future(closed_loop(port, prepared, stop, 120.0))
-    yield
+    replies: list[Reply] = []
+    yield replies
     stop.set_result(None)
     loud = await traffic
+    replies += quiet + loud
     before, during = ([reply.seconds for reply in replies] for replies in (quiet, loud))
     counts = Counter(reply.status for reply in loud)
     print(
