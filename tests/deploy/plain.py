@@ -73,13 +73,19 @@ class Replica:
         return await asyncio.to_thread(self.process.wait, 40)
 
 
-@contextlib.contextmanager
-def nginx(workplace: Path) -> Iterator[None]:
-    """docker/nginx.conf in a chroot, with an nginx as new as the image's."""
+def front_root(workplace: Path) -> Path:
+    """A Debian to change root to, with nginx and Prometheus of the versions that the compose files name."""
     root = workplace / "front"
     if not (root / "usr/sbin/nginx").exists():
         root.mkdir(exist_ok=True)
         run(["tar", "-xf", root_file_system(workplace / "front.tar", "forky", "nginx,prometheus"), "-C", root])
+    return root
+
+
+@contextlib.contextmanager
+def nginx(workplace: Path) -> Iterator[None]:
+    """docker/nginx.conf in a chroot, with an nginx as new as the image's."""
+    root = front_root(workplace)
     shutil.copy(REPOSITORY / "docker/nginx.conf", root / "etc/nginx/nginx.conf")
     with (workplace / "front.log").open("w") as log:
         process = subprocess.Popen(["chroot", str(root), "nginx", "-g", "daemon off;"], stderr=log)
