@@ -131,6 +131,13 @@ def has_triton() -> bool:
     return found
 
 
+def kernel(device: str) -> str:
+    """The form of deformable convolutions that inference takes on a device: gather, triton or torchvision."""
+    if not device.startswith("cuda"):
+        return "gather"
+    return "triton" if has_triton() else "torchvision"
+
+
 def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not has_triton():
         return _deform_conv2d_torchvision(features, offsets, weight, bias)

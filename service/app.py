@@ -218,6 +218,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         backend, _ = engine.check_ready()
         limits = {name: getattr(settings, name) for name in ("max_bytes", "max_pixels", "max_queue", "deadline_ms")}
         facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
+        facts["kernel"] = backend.kernel
         return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})
 
 

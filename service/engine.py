@@ -47,6 +47,10 @@ class Backend(Protocol):
         """The network's type."""
 
     @property
+    def kernel(self) -> str:
+        """The form of its deformable convolutions."""
+
+    @property
     def model_name(self) -> str:
         """As clients see it."""
 
@@ -67,7 +71,8 @@ class InProcess:
     """A predictor on one thread of this process.
 
     Args:
-        predictor: with `predict`, `padded_size`, `warm_up`, `metadata`, `device`, `precision`, `model_name`.
+        predictor: with `predict`, `padded_size`, `warm_up`, `metadata`, `device`, `precision`, `kernel`,
+            `model_name`.
         warmup_sizes: heights and widths to run before ready.
     """
 
@@ -77,7 +82,7 @@ class InProcess:
         self.live = 0
         self.metadata = predictor.metadata
         self.device, self.precision = str(predictor.device), str(predictor.precision)
-        self.model_name = str(predictor.model_name)
+        self.kernel, self.model_name = str(predictor.kernel), str(predictor.model_name)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """What images have to share to be batched."""
@@ -161,9 +166,9 @@ class Engine:
             concurrency=backend.live,
             observer=self.metrics,
         )
-        facts = {"name": backend.model_name, "device": backend.device, "precision": backend.precision}
-        self.metrics.model.info(facts)
-        log.info("ready: %s on %s, %s", backend.model_name, backend.device, backend.precision)
+        facts = {"device": backend.device, "precision": backend.precision, "kernel": backend.kernel}
+        self.metrics.model.info({"name": backend.model_name, **facts})
+        log.info("ready: %s on %s, %s, kernel %s", backend.model_name, *facts.values())
 
     async def start_or_fail(self) -> None:
         """Start; a failure is logged in one line, kept in `failure` and told to `on_failure`."""

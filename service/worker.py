@@ -53,7 +53,7 @@ class Worker:
         warmup_sizes: heights and widths to run before it is ready.
 
     Attributes:
-        description: metadata, device, precision and model_name of its predictor, once ready.
+        description: metadata, device, precision, kernel and model_name of its predictor, once ready.
         device_memory: bytes it last said to hold.
         ended: done when the process is no more.
         outstanding: batches that `run` was called with and has not returned from.

@@ -31,6 +31,7 @@ class Predictor(Protocol):
     metadata: Any
     device: str
     precision: str
+    kernel: str
     model_name: str
 
     def predict(self, images: list[Pixels]) -> list[Panoptic]:
@@ -150,6 +151,7 @@ def _description(predictor: Predictor) -> dict[str, Any]:
         "metadata": predictor.metadata.to_json(),
         "device": predictor.device,
         "precision": predictor.precision,
+        "kernel": predictor.kernel,
         "model_name": predictor.model_name,
         "device_memory_total": _device_memory_total(),
     }

@@ -110,6 +110,11 @@ class WorkerPool:
         return str(self.description["precision"])
 
     @property
+    def kernel(self) -> str:
+        """The form of its deformable convolutions."""
+        return str(self.description["kernel"])
+
+    @property
     def model_name(self) -> str:
         """The archive's name and the first of its digest."""
         return str(self.description["model_name"])

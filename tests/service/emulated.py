@@ -37,6 +37,7 @@ class Emulated:
     metadata: Any = field(default_factory=EmulatedMetadata)
     device: str = "cpu"
     precision: str = "float32"
+    kernel: str = "none"
     model_name: str = "emulated@00000000"
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:

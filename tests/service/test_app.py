@@ -25,7 +25,7 @@ LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, 
 class TopAndBottom:
     """Answers that the upper half is a car and the lower half road."""
 
-    device, precision, model_name = "cpu", "float32", "halves@00000000"
+    device, precision, kernel, model_name = "cpu", "float32", "none", "halves@00000000"
     metadata = SimpleNamespace(categories=LABELS, to_json=lambda: {"name": "halves"})
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
@@ -233,8 +233,15 @@ def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
     assert client.get("/health/live").status_code == 200
 
 
-def test_model_and_docs(client: TestClient) -> None:
-    assert client.get("/model").json()["model"] == "halves@00000000"
+def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:
+    facts = {"device": "cpu", "precision": "float32", "kernel": "none"}
+    served = client.get("/model").json()
+    assert {name: served[name] for name in ("model", *facts)} == {"model": "halves@00000000", **facts}
+    metric = 'upsnet_model_info{device="cpu",kernel="none",name="halves@00000000",precision="float32"} 1.0'
+    assert metric in client.get("/metrics").text
+
+
+def test_docs(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
     paths = client.get("/openapi.json").json()["paths"]
     assert {"400", "401", "406", "408", "413", "415", "422", "429", "503", "504"} <= set(
