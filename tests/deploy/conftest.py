@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.engine import Docker, cpu_image, engine
+
 
 @pytest.fixture(scope="session")
 def workplace() -> Iterator[Path]:
@@ -22,3 +24,14 @@ def workplace() -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="upsnet-deploy-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def docker(workplace: Path) -> Iterator[Docker]:
+    with engine(workplace) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def image(docker: Docker, workplace: Path) -> str:
+    return cpu_image(docker, workplace)

@@ -160,6 +160,7 @@ def test_prometheus_has_what_happened(scraped: Prometheus) -> None:
     expected = {
         'up{job="upsnet"}': 1,
         "upsnet_ready": 1,
+        'upsnet_model_info{device="cpu",precision="float32",kernel="gather"}': 1,
         'upsnet_requests_total{status="200",code="ok"}': PHOTOS,
         'sum(upsnet_requests_total{status="415"})': REFUSED,
         'upsnet_images_total{outcome="ok"}': PHOTOS,
