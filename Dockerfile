@@ -3,7 +3,8 @@
 ARG PYTHON=python:3.12-slim-bookworm
 
 FROM ${PYTHON} AS dependencies
-# Where torch comes from, if not from the default index: one with CPU builds, say.
+# Where torch comes from, if not from the default index: one with CPU builds, say. It holds old versions of other packages
+# too, so every index is asked for the pinned ones.
 ARG TORCH_INDEX=""
 WORKDIR /build
 RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
@@ -11,7 +12,7 @@ COPY pyproject.toml ./
 # Bytecode is compiled here: the file system is read-only later, and a worker's restart is quicker with it.
 RUN python -m venv --without-pip /venv \
     && /uv/bin/uv pip install --no-cache --compile-bytecode --python /venv/bin/python --requirements pyproject.toml \
-       ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}
+       ${TORCH_INDEX:+--index-strategy unsafe-best-match --extra-index-url "${TORCH_INDEX}"}
 
 FROM ${PYTHON}
 # Triton compiles the launchers of its kernels with a C compiler when they are first used. Empty leaves it out.
