@@ -83,7 +83,8 @@ def test_replicas_are_replaced_under_load_without_a_failed_request(scaled: Docke
     asyncio.run(scenario())
 
 
-def test_prometheus_finds_both_by_name_and_has_scraped_them(scaled: Docker) -> None:
+@pytest.mark.usefixtures("scaled")
+def test_prometheus_finds_both_by_name_and_has_scraped_them() -> None:
     asyncio.run(answered(60))
     expected = {
         'count(up{job="upsnet"} == 1)': 2,
