@@ -30,6 +30,7 @@ class Docker:
             "DOCKER_BUILDKIT": "0",  # the builder that comes with the engine
             "UPSNET_VARIANT": "cpu",
             "UPSNET_PUBLISH": PORT,
+            "UPSNET_MAX_QUEUE": "48",  # to see that settings arrive
         }
 
     def __call__(self, *words: str | Path, **options: Any) -> str:

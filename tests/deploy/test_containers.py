@@ -108,6 +108,12 @@ def test_it_can_change_nothing_but_its_scratch_space(docker: Docker, container: 
             docker("exec", container, "touch", place)
 
 
+def test_a_setting_of_the_shell_arrives(docker: Docker, container: str) -> None:
+    code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/model', timeout=5).read().decode())"
+    assert json.loads(docker.python(container, code))["limits"]["max_queue"] == 48
+    assert docker("exec", container, "sh", "-c", "echo $UPSNET_LOG_FORMAT ${UPSNET_DEVICE-unset}") == "json unset"
+
+
 def test_a_photo_is_answered_without_a_network(docker: Docker, container: str) -> None:
     found = json.loads(docker.python(container, ASK, PHOTO))
     print(f"\nwithout a network: {found}")
