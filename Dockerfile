@@ -1,5 +1,5 @@
 # Two stages: one installs the dependencies, the other holds what serving needs and nothing else.
-# The defaults make the GPU image; docker-compose.cpu.yml has the arguments of the CPU image.
+# The defaults make the GPU image; docker/services.yml has the arguments of the CPU image.
 ARG PYTHON=python:3.12-slim-bookworm
 
 FROM ${PYTHON} AS dependencies

@@ -1,4 +1,4 @@
-"""A Docker engine of the suite's own, the base images that it builds on, and compose against it."""
+"""A Docker engine of the suite's own, the base images that it builds on, and Compose against it."""
 
 import contextlib
 import json
@@ -24,6 +24,7 @@ class Docker:
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "engine.sock"
+        self.composer = folder / "compose/docker-compose"
         self.environment = {
             **os.environ,
             "DOCKER_HOST": f"unix://{self.socket}",
@@ -37,9 +38,9 @@ class Docker:
         return run(["docker", *words], env=self.environment, **options).strip()
 
     def compose(self, files: list[str | Path], *words: str) -> str:
-        """`docker-compose` on files of the repository; `--compatibility` makes its first version heed `deploy`."""
+        """`docker compose` on files of the repository."""
         named = [word for file in files for word in ("-f", str(REPOSITORY / file))]
-        fixed = ["docker-compose", "--compatibility", "-p", PROJECT, "--project-directory", REPOSITORY]
+        fixed = [self.composer, "-p", PROJECT, "--project-directory", REPOSITORY]
         return run([*fixed, *named, *words], env=self.environment).strip()
 
     def state(self, container: str) -> dict[str, Any]:
@@ -60,9 +61,10 @@ class Docker:
 @contextlib.contextmanager
 def engine(workplace: Path) -> Iterator[Docker]:
     """Debian's engine with a data folder of its own, until the end of the suite."""
-    install(dockerd="docker.io", docker_compose="docker-compose", iptables="iptables")
+    install(dockerd="docker.io", iptables="iptables")
     install(docker="docker-cli")
     docker = Docker(workplace)
+    compose_2(docker.composer)
     words = ["--data-root", workplace / "data", "--exec-root", workplace / "exec", "-H", f"unix://{docker.socket}"]
     with (workplace / "engine.log").open("w") as log:
         process = subprocess.Popen(
@@ -84,6 +86,14 @@ def engine(workplace: Path) -> Iterator[Docker]:
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):  # what it leaves behind, for a clean end
             if line.split()[1].startswith(f"{workplace}/"):
                 run(["umount", line.split()[1]])
+
+
+def compose_2(program: Path) -> None:
+    """The plugin of Docker that newer Debians have; it needs nothing of them but an older C library."""
+    if not program.exists():
+        program.parent.mkdir(exist_ok=True)
+        tree = root_file_system(program.parent / "compose.tar", "forky", "docker-compose", variant="extract")
+        run(["tar", "-xf", tree, "-C", program.parent, "--strip-components=5", "./usr/libexec/docker/cli-plugins"])
 
 
 PYTHON = re.findall(r"^ARG PYTHON=(\S+)$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)[0]

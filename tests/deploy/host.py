@@ -33,12 +33,12 @@ def install(**packages: str) -> None:
     )
 
 
-def root_file_system(archive: Path, suite: str, packages: str) -> Path:
+def root_file_system(archive: Path, suite: str, packages: str, variant: str = "minbase") -> Path:
     """A tar file of a small Debian with some packages; made once an archive."""
     if not archive.exists():
         install(mmdebstrap="mmdebstrap")
         part = archive.with_suffix(".part.tar")
         old_lists = '--aptopt=Acquire::Check-Valid-Until "false"'  # a mirror that lags will do here
-        run(["mmdebstrap", "--variant=minbase", old_lists, f"--include={packages}", suite, part, MIRROR])
+        run(["mmdebstrap", f"--variant={variant}", old_lists, f"--include={packages}", suite, part, MIRROR])
         part.rename(archive)
     return archive

@@ -75,7 +75,7 @@ async def load(stop: asyncio.Event) -> list[Reply]:
 
 def test_replicas_are_replaced_under_load_without_a_failed_request(scaled: Docker) -> None:
     files = " ".join(f"-f {file}" for file in FILES)
-    environment = {**scaled.environment, "COMPOSE": f"docker-compose --compatibility -p {PROJECT} {files}"}
+    environment = {**scaled.environment, "COMPOSE": f"{scaled.composer} -p {PROJECT} {files}"}
 
     async def scenario() -> None:
         await answered(240)
