@@ -13,10 +13,7 @@ if [ "$count" -lt 2 ]; then
     echo "There are not two replicas, so requests would fail. Start more: --scale upsnet=2." >&2
     exit 1
 fi
-for replica in $replicas; do
-    docker stop -t 30 "$replica"  # it finishes what it has; what it refuses, nginx sends to another
-    docker rm "$replica"
-    $compose up -d --no-deps --no-recreate --scale "upsnet=$count" upsnet
+until_all_are_ready() {
     for each in $($compose ps -q upsnet); do
         tries=0
         until docker exec "$each" python -c "$is_ready" 2>/dev/null; do
@@ -29,4 +26,12 @@ for replica in $replicas; do
         done
     done
     sleep 4  # nginx asks for names every two seconds
+}
+
+until_all_are_ready
+for replica in $replicas; do
+    docker stop -t 30 "$replica"  # it finishes what it has; what it refuses, nginx sends to another
+    docker rm "$replica"
+    $compose up -d --no-deps --no-recreate --scale "upsnet=$count" upsnet
+    until_all_are_ready
 done

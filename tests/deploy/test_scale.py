@@ -95,7 +95,7 @@ def test_replicas_are_replaced_under_load_without_a_failed_request(scaled: Docke
         )
         assert not set(before) & set(scaled.compose(FILES, "ps", "-q", "upsnet").split())
         assert len(replies) > 20
-        assert set(counts) == {200}
+        assert set(counts) == {200}, scaled.compose(FILES, "logs", "--tail", "40", "front")
 
     asyncio.run(scenario())
 
