@@ -1,7 +1,8 @@
-"""S1-S4, S6 and S7 of TARGETS against LitServe, in one run: `python -m tests.comparison --litserve PYTHON`.
+"""S1-S4, S6 and S7 of TARGETS against LitServe, in one run.
 
-PYTHON is the interpreter of an environment with litserve, numpy, pillow and zlib-ng. Loopback only; the model takes
-T(n) = 20 + 5 n ms without CPU, so batches of 8 give 133 images a second at best.
+    uv run --with litserve==0.2.19 python -m tests.comparison
+
+Loopback only; the model takes T(n) = 20 + 5 n ms without CPU, so batches of 8 give 133 images a second at best.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -33,7 +35,7 @@ CLIENTS = (16, 64, 256)
 
 
 def photo() -> bytes:
-    """A 640x480 JPEG of smooth noise, some 60 kB."""
+    """A 640x480 JPEG of smooth noise, 100 kB."""
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
@@ -97,11 +99,11 @@ def bare_call_ms() -> float:
     return 1000 * statistics.median(times)
 
 
-async def compare(litserve: str, seconds: float) -> None:
+async def compare(seconds: float) -> None:
     ports = {"ours": free_port(), "LitServe": free_port()}
     requests = {"ours": form("/panoptic", "image/png"), "LitServe": form("/predict", "image/png")}
     rows: dict[str, dict[Any, Any]] = {name: {} for name in ports}
-    theirs = [litserve, "tests/comparison/litserve_stub.py", str(ports["LitServe"])]
+    theirs = [sys.executable, "tests/comparison/litserve_stub.py", str(ports["LitServe"])]
     async with (
         serving(our_server(ports["ours"], "--max-queue", "512"), ports["ours"]) as ours_pid,
         serving(theirs, ports["LitServe"], "/health") as theirs_pid,
@@ -136,7 +138,6 @@ def show(rows: dict[str, dict[Any, Any]], live: float) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--litserve", required=True, metavar="PYTHON")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     arguments = parser.parse_args()
-    asyncio.run(compare(arguments.litserve, arguments.seconds))
+    asyncio.run(compare(arguments.seconds))

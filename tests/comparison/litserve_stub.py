@@ -1,7 +1,4 @@
-"""LitServe with the same emulated model, codec and batch size as ours: `python tests/comparison/litserve_stub.py PORT`.
-
-Runs in an environment of its own, which needs litserve, numpy, pillow, zlib-ng and this checkout on PYTHONPATH.
-"""
+"""LitServe with the same emulated model, codec and batches of 8 as ours: `litserve_stub.py PORT`."""
 
 import sys
 from typing import Any
