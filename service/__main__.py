@@ -10,12 +10,10 @@ import sys
 import time
 import warnings
 
-import uvicorn
-
 from service import settings as settings_module
 from service.app import create_app
 from service.memory import settle
-from service.server import DrainingServer, GuardedProtocol
+from service.server import make_server
 from service.settings import Settings, SettingsError
 
 
@@ -56,16 +54,7 @@ def main() -> int:
         return 1
     set_up_logging(settings)
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=GuardedProtocol,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = DrainingServer(config, app.state.engine, settings.drain_seconds)
+    server = make_server(app, settings)
     settle()
     server.run()
     return 0 if server.started and app.state.engine.failure is None else 1

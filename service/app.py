@@ -322,17 +322,26 @@ async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
     Raises:
         ClientGoneError: it left.
     """
-    task = asyncio.ensure_future(work)
+    ours = asyncio.current_task()
+    assert ours is not None
+    left = False
+
+    def leave(_: asyncio.Future[None]) -> None:
+        nonlocal left
+        left = True
+        ours.cancel()
+
     gone = asyncio.ensure_future(wait_until_gone(request))
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError()
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if left and not ours.uncancel():
+            raise ClientGoneError() from None
+        raise
     finally:
+        gone.remove_done_callback(leave)
         gone.cancel()
-        task.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def wait_until_gone(request: Request) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.engine import Engine
+from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -103,3 +105,18 @@ class DrainingServer(uvicorn.Server):
                 while self._engine.inflight:
                     await asyncio.sleep(0.02)
         self.should_exit = True
+
+
+def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
+    """The server of an application of `create_app`, logging as its process does."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=GuardedProtocol,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # nothing here asks for a client's address
+        timeout_graceful_shutdown=1,
+    )
+    return DrainingServer(config, app.state.engine, settings.drain_seconds)

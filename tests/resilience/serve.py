@@ -5,11 +5,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import uvicorn
-
 from service import app as application
 from service.memory import settle
-from service.server import DrainingServer, GuardedProtocol
+from service.server import make_server
 from service.settings import Settings
 from tests.service.emulated import Emulated
 
@@ -31,11 +29,8 @@ def main() -> None:
         )
         application.load_predictor = partial(emulated, arguments.base_ms)  # type: ignore[assignment]
         app = application.create_app(settings)
-        config = uvicorn.Config(
-            app, host=settings.host, port=settings.port, http=GuardedProtocol, log_level="error", access_log=False
-        )
         settle()
-        DrainingServer(config, app.state.engine, settings.drain_seconds).run()
+        make_server(app, settings).run()
 
 
 def emulated(base_ms: float, path: Path, device: str, precision: str) -> Emulated:  # noqa: ARG001
