@@ -18,9 +18,10 @@ from fastapi.staticfiles import StaticFiles
 from service import negotiation, openapi
 from service.body import read_image
 from service.engine import Engine, InProcess, Timing
+from service.envelope import Envelope
 from service.errors import ClientGoneError, InternalError, RequestError, ServiceError
 from service.metrics import Metrics
-from service.problems import add_error_handlers, common_headers, problem, request_id
+from service.problems import add_error_handlers, problem, request_id
 from service.responses import Answer
 from service.schemas import Health
 from service.settings import Settings
@@ -76,7 +77,10 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
                 task.cancel()
             await engine.close()
 
-    app = FastAPI(title="upsnet-service", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="upsnet-service", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.add_middleware(Envelope, max_bytes=settings.max_bytes)
     app.state.engine = engine
     add_error_handlers(app)
     add_routes(app, engine)
@@ -114,7 +118,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     """Health, metrics and model."""
     settings, metrics = engine.settings, engine.metrics
 
-    def health(request: Request, status: int | None = None) -> Response:
+    def health(status: int | None = None) -> Response:
         reason, backend = engine.reason_not_ready, engine.backend
         loaded = backend is not None and engine.batcher is not None
         body = Health(
@@ -126,20 +130,20 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
             workers=backend.live if backend else 0,
             queue_images=int(metrics.queue_images._value.get()),
         )
-        headers = common_headers(request) | ({"Retry-After": "2"} if reason and status is None else {})
+        headers = {"Retry-After": "2"} if reason and status is None else {}
         return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)
 
     @app.get("/health/live", response_model=Health, summary="The process runs")
-    async def live(request: Request) -> Response:
-        return health(request, 200)
+    async def live() -> Response:
+        return health(200)
 
     @app.get("/health/ready", response_model=Health, responses=openapi.NOT_READY, summary="Work is taken")
-    async def ready(request: Request) -> Response:
-        return health(request)
+    async def ready() -> Response:
+        return health()
 
     @app.get("/health", response_model=Health, responses=openapi.NOT_READY, summary="Both, in detail")
-    async def both(request: Request) -> Response:
-        return health(request)
+    async def both() -> Response:
+        return health()
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus text")
     async def scrape() -> Response:
@@ -202,7 +206,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         try:
             result = await answer(request, timing, started)
             status, code, outcome = 200, "ok", "ok"
-            headers = common_headers(request) | {"Server-Timing": timing.header(), "Vary": "Accept"}
+            headers = {"Server-Timing": timing.header(), "Vary": "Accept"}
             return Response(result.content, 200, headers, result.media_type)
         except ServiceError as error:
             status, code, outcome = error.status, error.code, error.outcome
@@ -247,7 +251,7 @@ def deadline_seconds(request: Request, limit_ms: int) -> float:
         return limit_ms / 1000
     if not re.fullmatch(r"[0-9]{1,9}", given) or int(given) < 1:
         raise RequestError(
-            400, f"X-Deadline-Ms is {given[:50]!r}; expected a whole number of milliseconds, at least 1."
+            400, f"X-Deadline-Ms is {given[:50]!r}; expected a whole number of milliseconds, 1 to 999999999."
         )
     return min(int(given), limit_ms) / 1000
 

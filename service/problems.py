@@ -1,4 +1,4 @@
-"""The one place where errors become answers, and what every answer carries."""
+"""The one place where errors become answers."""
 
 import logging
 import random
@@ -29,7 +29,7 @@ def problem(request: Request, error: ServiceError) -> Response:
     body = Problem(
         title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=request_id(request)
     )
-    headers = common_headers(request)
+    headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
     if error.status in (408, 413):
@@ -37,14 +37,6 @@ def problem(request: Request, error: ServiceError) -> Response:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(body.model_dump_json(), error.status, headers, "application/problem+json")
-
-
-def common_headers(request: Request) -> dict[str, str]:
-    """Headers of every answer."""
-    headers = {"X-Request-ID": request_id(request)}
-    if traceparent := request.headers.get("traceparent"):
-        headers["traceparent"] = traceparent
-    return headers
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -68,7 +60,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def on_defect(request: Request, error: Exception) -> Response:
         log.error("request %s failed", request_id(request), exc_info=error)
-        return problem(request, InternalError())
+        answer = problem(request, InternalError())
+        answer.headers["X-Request-ID"] = request_id(request)  # this one goes out past the envelope
+        return answer
 
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)
