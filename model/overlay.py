@@ -11,6 +11,8 @@ from model.panoptic import Panoptic
 OPACITY = 0.5
 LABELLED_SHARE = 0.002
 """Segments below this share of the picture get no label: it would hide them."""
+PIXELS_A_LINE = 700
+"""Of the shorter side for each pixel of an outline's width: a hairline on a photo of 10 Mpx cannot be seen."""
 BAND_PIXELS = 250_000
 """Mixed at a time: floating-point numbers of a whole picture would take sixteen times its memory."""
 
@@ -32,7 +34,7 @@ def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[i
     palette = np.zeros((256, 3), np.float32)
     for segment in panoptic.segments:
         palette[segment.id] = shade(colors[segment.category_id], segment.id if segment.isthing else 0)
-    edge = outlines(ids)
+    edge = outlines(ids, max(1, min(ids.shape) // PIXELS_A_LINE))
     painted = np.empty_like(image)
     rows = max(1, BAND_PIXELS // ids.shape[1])
     for top in range(0, len(ids), rows):
@@ -55,16 +57,23 @@ def shade(color: tuple[int, int, int], instance: int) -> NDArray[np.float32]:
     return mixed.clip(0, 255)
 
 
-def outlines(ids: Pixels) -> NDArray[np.bool_]:
-    """(H, W) pixels whose right or lower neighbour is of another segment."""
+def outlines(ids: Pixels, width: int = 1) -> NDArray[np.bool_]:
+    """(H, W) pixels whose right or lower neighbour is of another segment, and up to a width those beside them."""
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     edge[:-1] |= ids[:-1] != ids[1:]
+    for i in range(width - 1):  # to the right and down, to the left and up, in turn
+        to, of = (slice(1, None), slice(None, -1)) if i % 2 == 0 else (slice(None, -1), slice(1, None))
+        edge[:, to] |= edge[:, of]
+        edge[to] |= edge[of]
     return edge
 
 
 def label_segments(picture: Image.Image, panoptic: Panoptic) -> None:
-    """Write each segment's name and score on it, dark on a light plate, largest first; a label never covers another."""
+    """Write names and scores, dark on a light plate, largest segment first.
+
+    A label that would cover another, or that the picture is too small for, is left out.
+    """
     draw = ImageDraw.Draw(picture)
     size = max(11, round(min(picture.size) / 36))
     font = ImageFont.load_default(size)
@@ -78,6 +87,8 @@ def label_segments(picture: Image.Image, panoptic: Panoptic) -> None:
         dx = max(0, 2 - left) - max(0, right + 2 - picture.width)
         dy = max(0, 2 - top) - max(0, bottom + 2 - picture.height)
         plate = (left + dx - 2, top + dy - 1, right + dx + 2, bottom + dy + 1)
+        if plate[0] < 0 or plate[1] < 0 or plate[2] > picture.width or plate[3] > picture.height:
+            continue
         if any(plate[0] < o[2] and o[0] < plate[2] and plate[1] < o[3] and o[1] < plate[3] for o in taken):
             continue
         taken.append(plate)

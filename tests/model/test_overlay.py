@@ -40,6 +40,25 @@ def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int
     assert np.array_equal(overlay.draw_overlay(image, answer(*size), COLORS), whole)
 
 
+def test_a_picture_too_narrow_for_a_label_has_none() -> None:
+    found = answer(900, 24)
+    image = np.full((900, 24, 3), 200, np.uint8)
+    bare = overlay.draw_overlay(image, Panoptic(found.segment_ids, ()), COLORS)
+    narrow = overlay.draw_overlay(image, found, COLORS)
+    assert len(np.unique(narrow[310:590].reshape(-1, 3), axis=0)) == 1  # the road, and no letter on it
+    wide = overlay.draw_overlay(np.full((900, 240, 3), 200, np.uint8), answer(900, 240), COLORS)
+    assert len(np.unique(wide[310:590].reshape(-1, 3), axis=0)) > 1
+    assert np.array_equal(bare[:299], narrow[:299])
+
+
+@pytest.mark.parametrize(("side", "width"), [(90, 1), (1399, 1), (1400, 2), (2800, 4)])
+def test_outlines_grow_with_the_picture(side: int, width: int) -> None:
+    painted = overlay.draw_overlay(np.zeros((side, side, 3), np.uint8), answer(side, side), COLORS)
+    white = (painted[:, 1] == 255).all(axis=1)
+    assert white.sum() == 2 * width  # two borders
+    assert white[side // 3 - 1]
+
+
 def test_memory_is_bounded_by_the_picture() -> None:
     image = np.zeros((2000, 4000, 3), np.uint8)
     tracemalloc.start()
