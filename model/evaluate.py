@@ -26,11 +26,18 @@ from model.command import CommandError, run
 from model.multi_scale import MultiScale
 from model.overlay import draw_overlay
 from model.panoptic import Panoptic
-from model.panoptic_folder import Annotations, ImageRecord, load_annotations, read_id_list, read_ids
+from model.panoptic_folder import (
+    Annotations,
+    ImageRecord,
+    check_same_size,
+    load_annotations,
+    read_id_list,
+    read_ids,
+    read_photo,
+)
 from model.panoptic_quality import Labelled, PanopticQuality
 from model.predictor import Analysis, Predictor, choose_device
 
-MAX_PIXELS = 200_000_000
 AHEAD = 4
 
 
@@ -67,6 +74,7 @@ def measure(record: ImageRecord, found: Analysis, categories: tuple[Category, ..
         AnnotationError: the annotation contradicts itself.
     """
     ids = read_ids(record)
+    check_same_size(record, found.panoptic.segment_ids.shape, ids)
     truth = Labelled(
         ids,
         {segment.id: segment.category_id for segment in record.segments},
@@ -143,7 +151,7 @@ def read_ahead(records: tuple[ImageRecord, ...], threads: int) -> Iterator[tuple
     """Photos in order, a few decoded ahead: memory stays bounded."""
 
     def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels]:
-        return record, codec.decode(record.photo.read_bytes(), MAX_PIXELS)
+        return record, read_photo(record)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque(pool.submit(read, record) for record in records[:AHEAD])
@@ -213,7 +221,7 @@ def draw_worst(predictor: Analyst, annotations: Annotations, evaluation: Evaluat
     colors = {label.id: label.color for label in annotations.categories}
     records = {record.photo.name: record for record in annotations.images}
     for quality, name in sorted(evaluation.worst)[:10]:
-        photo = codec.decode(records[name].photo.read_bytes(), MAX_PIXELS)
+        photo = read_photo(records[name])
         picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, colors)
         Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
 

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import categories
+from model import categories, codec
 from model.categories import Category
+
+MAX_PIXELS = 200_000_000
+"""Of a photo: one that is trained or evaluated on is trusted further than one that is sent."""
 
 
 class AnnotationError(Exception):
@@ -147,6 +150,29 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     if listed - present:
         raise AnnotationError(f"{record.mask}: id {min(listed - present)} is in the JSON and not in the PNG.")
     return ids
+
+
+def read_photo(record: ImageRecord) -> codec.Pixels:
+    """(H, W, 3) RGB of a photo, upright, as it is served.
+
+    Raises:
+        AnnotationError: it cannot be read.
+    """
+    try:
+        return codec.decode(record.photo.read_bytes(), MAX_PIXELS)
+    except (codec.ImageError, OSError) as error:
+        raise AnnotationError(f"{record.photo} cannot be read: {error}") from error
+
+
+def check_same_size(record: ImageRecord, photo: tuple[int, ...], ids: NDArray[np.int32]) -> None:
+    """Hold a PNG to the height and width of its photo.
+
+    Raises:
+        AnnotationError: they differ.
+    """
+    if photo[:2] != ids.shape:
+        (height, width), (rows, columns) = photo[:2], ids.shape
+        raise AnnotationError(f"{record.photo} is {width} x {height}, its PNG {record.mask} {columns} x {rows}.")
 
 
 def read_id_list(text: str) -> set[int]:

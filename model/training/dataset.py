@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side, test_scale
 from model.network.segments import source_indices
-from model.panoptic_folder import AnnotationError, Annotations, ImageRecord, read_ids
+from model.panoptic_folder import Annotations, ImageRecord, check_same_size, read_ids, read_photo
 from model.training import outlines
 from model.training.outlines import Outline
 from model.training.recipe import Recipe
@@ -70,20 +70,14 @@ class Photo(NamedTuple):
     crowds: int
 
 
-def read_photo(record: ImageRecord, annotations: Annotations) -> Photo:
+def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
     """Decode a photo and its PNG.
 
     Raises:
         AnnotationError: they cannot be read or differ in size.
     """
-    ids = read_ids(record)
-    try:
-        with Image.open(record.photo) as image:
-            rgb = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise AnnotationError(f"{record.photo} cannot be read: {error}") from error
-    if rgb.shape[:2] != ids.shape:
-        raise AnnotationError(f"{record.photo} is {rgb.shape[:2]}, its PNG {record.mask} is {ids.shape}.")
+    ids, rgb = read_ids(record), read_photo(record)
+    check_same_size(record, rgb.shape, ids)
     index = {label.id: i for i, label in enumerate(annotations.categories)}
     stuff = sum(not label.isthing for label in annotations.categories)
     semantic = np.full(ids.shape, 255, np.uint8)
@@ -128,7 +122,7 @@ class PanopticDataset:
         """A photo, flipped, scaled and cut as that epoch wants it."""
         rng = random.Random(epoch * 1_000_003 + index)
         record = self.annotations.images[index]
-        photo = read_photo(record, self.annotations)
+        photo = read_annotated(record, self.annotations)
         flipped = rng.random() < 0.5
         if flipped:
             photo = flip(photo)
@@ -265,7 +259,7 @@ def class_weights(annotations: Annotations, power: float) -> Tensor:
     counts = np.zeros(len(annotations.categories))
     if power:
         for record in annotations.images[:: max(len(annotations.images) // 50, 1)]:
-            values = read_photo(record, annotations).semantic
+            values = read_annotated(record, annotations).semantic
             counts += np.bincount(values.ravel(), minlength=256)[: len(counts)]
     frequency = (counts + 1) / (counts + 1).sum()
     return torch.tensor((np.median(frequency) / frequency) ** power, dtype=torch.float32).clamp(0.3, 4)

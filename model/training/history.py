@@ -1,11 +1,14 @@
 """What a run leaves for people: one line of losses a step, TensorBoard scalars, pictures."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model.command import CommandError
 
 
 class History:
@@ -14,14 +17,23 @@ class History:
     Args:
         folder: of the run.
         done_steps: steps that a resumed run keeps; lines of later ones are dropped.
+
+    Raises:
+        CommandError: another run has the folder: `kill -9` of torchrun leaves its processes at work.
     """
 
     def __init__(self, folder: Path, done_steps: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "losses.jsonl"
-        kept = path.read_text(encoding="utf-8").splitlines()[:done_steps] if path.exists() else []
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        self._file = (folder / "losses.jsonl").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise CommandError(f"Another run is writing to {folder}. Stop it first, or name another --out.") from None
+        self._file.seek(0)
+        kept = self._file.readlines()[:done_steps]
+        self._file.truncate(0)
+        self._file.writelines(kept)
         self._board = _tensorboard(folder)
 
     def add(self, step: int, values: dict[str, float]) -> None:

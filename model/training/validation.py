@@ -7,10 +7,10 @@ import torch
 
 from model import codec
 from model.categories import Category
-from model.evaluate import MAX_PIXELS, evaluate
+from model.evaluate import evaluate
 from model.network.upsnet import UPSNet
 from model.overlay import draw_overlay
-from model.panoptic_folder import Annotations
+from model.panoptic_folder import Annotations, read_photo
 from model.predictor import Analysis, to_analysis, to_tensor
 from model.training.history import History
 
@@ -57,6 +57,6 @@ class Validation:
         print(f"\nstep {step}: " + ", ".join(f"{name} {score:.1f}" for name, score in scores.items()))  # noqa: T201
         colors = {label.id: label.color for label in self.annotations.categories}
         for record in self.annotations.images[:PICTURES]:
-            photo = codec.decode(record.photo.read_bytes(), MAX_PIXELS)
+            photo = read_photo(record)
             picture = draw_overlay(photo, analyst.analyze([photo])[0].panoptic, colors)
             history.add_picture(step, record.photo.stem, picture)

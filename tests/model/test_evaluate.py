@@ -15,7 +15,7 @@ from model.average_precision import AveragePrecision, instances
 from model.categories import Category
 from model.codec import encode_png, ids_to_rgb
 from model.command import CommandError
-from model.evaluate import evaluate, read_sides, table
+from model.evaluate import draw_worst, evaluate, read_sides, table
 from model.panoptic import Panoptic, Segment
 from model.panoptic_folder import AnnotationError, load_annotations, read_id_list
 from model.predictor import Analysis
@@ -141,6 +141,28 @@ def test_a_missing_photo_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos/a.png").unlink()
     with pytest.raises(AnnotationError, match=r"image 3: .*a\.png does not exist"):
         load_annotations(*paths)
+
+
+@pytest.mark.parametrize(
+    ("size", "part"),
+    [((4, 5), r"a\.png is 5 x 4, its PNG .*a\.png 4 x 4"), (None, r"a\.png cannot be read: The image is damaged")],
+)
+def test_a_photo_of_another_size_or_damaged_is_refused(tmp_path: Path, size: tuple[int, int] | None, part: str) -> None:
+    paths = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
+    photo = tmp_path / "photos/a.png"
+    photo.write_bytes(photo.read_bytes()[:-30] if size is None else encode_png(np.zeros((*size, 3), np.uint8)))
+    with pytest.raises(AnnotationError, match=part):
+        evaluate(Layers(LABELS, {"road": 1.0}), load_annotations(*paths), progress=False)
+
+
+def test_the_worst_images_are_drawn_and_named_by_their_quality(tmp_path: Path) -> None:
+    annotations = load_annotations(*write_folder(tmp_path, np.full((100, 40), 300), [CAR]))
+    layers = Layers(LABELS, {"car": 0.6, "road": 1.0})
+    draw_worst(layers, annotations, evaluate(layers, annotations, progress=False), tmp_path / "worst")
+    (picture,) = (tmp_path / "worst").iterdir()
+    assert picture.name == "030.0_a.png"  # car 60 of 100 rows, road found and not there: (60 + 0) / 2
+    with Image.open(picture) as drawn:
+        assert drawn.size == (40, 100)
 
 
 def test_other_categories_are_refused(tmp_path: Path) -> None:

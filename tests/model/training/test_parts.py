@@ -5,15 +5,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model import categories
 from model.checkpoint import Checkpoint, CheckpointError, build_network
 from model.network.upsnet import coco_r50
 from model.panoptic_folder import AnnotationError, load_annotations
 from model.training import outlines, targets
-from model.training.dataset import PanopticDataset, read_photo
+from model.training.dataset import PanopticDataset, read_annotated
 from model.training.initialise import initialise, load_backbone, load_network, map_classes
 from model.training.optimizer import CaffeSGD, learning_rate
 from model.training.recipe import RECIPES
@@ -125,8 +127,22 @@ def test_samples_are_the_same_again_and_crowds_apart(tmp_path: Path) -> None:
     assert first.size == (800, 1200)
     assert math.isclose(first.scale, 12.5)
     assert first.masks.shape == (2, 800, 1216)
-    photo = read_photo(annotations.images[0], annotations)
+    photo = read_annotated(annotations.images[0], annotations)
     assert sorted(set(photo.semantic.ravel().tolist())) == [0, 3, 8, 9, 255]
+
+
+def test_photos_are_upright_as_they_are_served_and_of_their_pngs_size(tmp_path: Path) -> None:
+    write_street(tmp_path)
+    annotations = load_annotations(tmp_path / "street.json", tmp_path / "photos", tmp_path / "masks")
+    record = annotations.images[0]
+    upright = Image.open(record.photo)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned to the right, as phones write
+    upright.transpose(Image.Transpose.ROTATE_90).save(record.photo, exif=exif)
+    assert np.array_equal(read_annotated(record, annotations).rgb, np.asarray(upright))
+    upright.resize((10, 12)).save(record.photo)
+    with pytest.raises(AnnotationError, match=r"0\.png is 10 x 12, its PNG .*0\.png 96 x 64"):
+        read_annotated(record, annotations)
 
 
 def test_imagenet_weights_fill_the_backbone(tmp_path: Path) -> None:
