@@ -78,13 +78,19 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
             await engine.close()
 
     app = FastAPI(
-        title="upsnet-service", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="upsnet-service",
+        description="Post a photo, get its panoptic segmentation.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.add_middleware(Envelope, max_bytes=settings.max_bytes)
     app.state.engine = engine
     add_error_handlers(app)
+    add_panoptic(app, engine)  # first on the page of the interface
     add_routes(app, engine)
-    add_panoptic(app, engine)
     add_pages(app)
     return app
 

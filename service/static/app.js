@@ -11,6 +11,7 @@ const state = {
   lit: 0, // id under the pointer or the focus; 0: none
   colors: new Map(), // category id -> [r, g, b], from /model
   key: "", // API key, in memory only
+  maxBytes: Infinity, // of a file, from /model
   pending: null, // AbortController of the request under way
   last: null, // the photo last sent, to repeat it with a key
   urls: [], // object URLs to release
@@ -42,6 +43,10 @@ function share(area) {
   return percent >= 1 ? `${percent.toFixed(0)} %` : `${percent.toFixed(1)} %`;
 }
 
+function megabytes(bytes) {
+  return Math.ceil(bytes / 1e5) / 10; // up, so that what is over a limit looks so
+}
+
 function describe(segment) {
   return `${segment.category}, score ${segment.score.toFixed(2)}, ${segment.area.toLocaleString("en")} pixels`;
 }
@@ -52,7 +57,8 @@ async function loadModel() {
   try {
     const response = await fetch("model", { headers: keyHeader() });
     if (!response.ok) return;
-    const { model, device, metadata } = await response.json();
+    const { model, device, limits, metadata } = await response.json();
+    state.maxBytes = limits.max_bytes;
     $("model").textContent = `${model} on ${device}`;
     for (const category of metadata.categories) state.colors.set(category.id, category.color);
     $("licence").textContent = `Weights: ${metadata.licence}. Trained on ${metadata.dataset}.`;
@@ -69,6 +75,12 @@ async function segment(file) {
   state.pending = pending;
   state.last = file;
   showPhoto(file);
+  if (file.size > state.maxBytes) { // not sent in vain
+    $("busy").hidden = true;
+    invite();
+    say(`The file has ${megabytes(file.size)} MB; the limit is ${megabytes(state.maxBytes)} MB. Choose a smaller one.`);
+    return;
+  }
   $("busy").hidden = false;
   say("");
   $("announce").textContent = "Segmenting";
@@ -114,7 +126,9 @@ function invite() {
 function say(text) {
   $("message").textContent = text;
   $("message").hidden = !text;
-  if (text) $("announce").textContent = "";
+  if (!text) return;
+  $("announce").textContent = "";
+  $("message").scrollIntoView({ block: "nearest" });
 }
 
 // What is shown
@@ -263,6 +277,10 @@ function row(segment) {
   });
   name.addEventListener("focus", () => light(segment.id));
   name.addEventListener("blur", () => light(0));
+  name.addEventListener("click", () => {
+    light(segment.id);
+    $("announce").textContent = describe(segment);
+  });
   item.addEventListener("pointerenter", () => light(segment.id));
   item.addEventListener("pointerleave", () => light(0));
   item.append(swatch, name, box);
@@ -272,7 +290,6 @@ function row(segment) {
 function updateAll() {
   const all = state.hidden.size === 0;
   $("toggle-all").textContent = all ? "hide all" : "show all";
-  $("toggle-all").setAttribute("aria-pressed", String(all));
   $("toggle-all").hidden = !state.answer.segments_info.length;
 }
 
@@ -294,9 +311,14 @@ function showTiming(header) {
     key.className = "key";
     const dot = document.createElement("i");
     dot.className = `stage-${name}`;
-    key.append(dot, `${name} ${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`);
+    key.append(dot, `${name} ${duration(ms)}`);
     box.append(key);
   }
+}
+
+function duration(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
 }
 
 // Pointing at segments

@@ -101,7 +101,7 @@ def test_a_photo_is_segmented_and_explored(visit: Visit, tmp_path: Path) -> None
     assert page.inner_text("#tip").startswith("sky")
     assert page.locator("#segments li.lit").count() == 1
     visit.picture("hover")
-    assert re.search(r"decode .* ms.*infer .* ms", page.inner_text("#timing"), re.S)
+    assert re.search(r"decode .* ms.*infer .* m?s", page.inner_text("#timing"), re.S)
     with page.expect_download() as download:
         page.click("#save-json")
     download.value.save_as(tmp_path / "a.json")
@@ -148,6 +148,17 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     assert page.locator("#segments li.lit").count() == 0
     page.locator("#segments .name").first.focus()
     assert page.locator("#segments li.lit").count() == 1
+    page.keyboard.press("Enter")
+    assert page.inner_text("#announce").startswith(page.locator("#segments .name").first.inner_text().split("\n")[0])
+    visit.picture("focus")
+
+
+def test_a_file_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
+    visit.page.wait_for_function("document.getElementById('licence').textContent")  # the limits are here
+    visit.page.set_input_files("#file", tmp_path / "large.jpg")
+    assert visit.page.inner_text("#message") == "The file has 20.1 MB; the limit is 20 MB. Choose a smaller one."
+    assert not [url for url in visit.requests if url.endswith("/panoptic")]
 
 
 def test_a_refusal_is_told_in_words(visit: Visit, tmp_path: Path) -> None:
