@@ -21,14 +21,17 @@ log = logging.getLogger(__name__)
 
 HEADER_SECONDS = 10.0
 """For the headers of a request to arrive, from the opening of the connection or the first byte."""
+HEADER_BYTES = 65_536
+"""Of a request, at most; the parser itself would take any number."""
 LINGER_SECONDS = 1.0
 """The listener stays open at least this long after SIGTERM, so that balancers see the refusals."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Closes a connection whose headers do not arrive in time."""
+    """Closes a connection whose headers do not arrive in time, or do not end."""
 
     _guard: asyncio.TimerHandle | None = None
+    _header_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         """Start to wait for headers."""
@@ -40,6 +43,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._guard is None and (self.cycle is None or self.cycle.response_complete):
             self._watch()
         super().data_received(data)
+        if self._guard:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADER_BYTES:
+                self.transport.close()
 
     def on_headers_complete(self) -> None:
         """They are here."""
@@ -52,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
+        self._header_bytes = 0
         self._guard = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def _unwatch(self) -> None:

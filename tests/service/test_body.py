@@ -124,3 +124,25 @@ def test_headers_sent_by_half_are_cut(port: int) -> None:
         began = time.monotonic()
         assert client.recv(100) == b""
         assert 8 < time.monotonic() - began < 13
+
+
+def test_headers_without_end_are_cut(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Long: ")
+        began, sent = time.monotonic(), 0
+        with pytest.raises(OSError):
+            while sent < 50 * LIMIT:
+                client.sendall(b"a" * 100_000)
+                sent += 100_000
+    assert sent < 10 * LIMIT
+    assert time.monotonic() - began < 5
+
+
+def test_headers_of_ordinary_length_are_not_cut(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for _ in range(3):  # each request of a connection is counted anew
+        connection.request("GET", "/health/live", headers={"X-Long": "a" * 40_000})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+    connection.close()
