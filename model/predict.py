@@ -10,10 +10,10 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ class Job(NamedTuple):
     Attributes:
         number: image id in the JSON.
         photo: its path.
-        name: stem of the files written for it; no two photos share one.
+        name: stem of the files written for it; no two photos share one, and a photo that is done keeps its own.
     """
 
     number: int
@@ -45,8 +45,12 @@ class Job(NamedTuple):
     name: str
 
 
-def find_jobs(inputs: Sequence[Path]) -> list[Job]:
+def find_jobs(inputs: Sequence[Path], done: Mapping[str, str]) -> list[Job]:
     """Photos among files and folders, in a fixed order.
+
+    Args:
+        inputs: files and folders.
+        done: names of photos that an earlier run did, by path.
 
     Raises:
         CommandError: an input does not exist, or there are no photos.
@@ -61,11 +65,11 @@ def find_jobs(inputs: Sequence[Path]) -> list[Job]:
             raise CommandError(f"{path} does not exist. Name photos or folders of photos.")
     if not photos:
         raise CommandError(f"No photos in {', '.join(map(str, inputs))}. Known endings: {', '.join(sorted(SUFFIXES))}.")
-    taken: defaultdict[str, int] = defaultdict(int)
-    jobs = []
+    taken, jobs = set(done.values()), []
     for number, photo in enumerate(dict.fromkeys(photos), start=1):
-        taken[photo.stem] += 1
-        name = photo.stem if taken[photo.stem] == 1 else f"{photo.stem}~{taken[photo.stem]}"
+        tries = chain([photo.stem], (f"{photo.stem}~{i}" for i in count(2)))
+        name = done.get(str(photo)) or next(one for one in tries if one not in taken)
+        taken.add(name)
         jobs.append(Job(number, photo, name))
     return jobs
 
@@ -201,9 +205,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "float16"))
     args = parser.parse_args(argv)
-    jobs = find_jobs(args.inputs)
     predictor = Predictor(args.archive, args.device, args.precision)
     output = Output(args.out, predictor, args.overlay)
+    jobs = find_jobs(args.inputs, {photo: entry["name"] for photo, entry in output.done.items()})
     left = [job for job in jobs if str(job.photo) not in output.done]
     if len(left) < len(jobs):
         print(f"{args.out}: {len(jobs) - len(left)} of {len(jobs)} photos are done already")  # noqa: T201

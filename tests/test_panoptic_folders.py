@@ -104,9 +104,11 @@ def test_a_stopped_run_goes_on_and_a_bad_photo_is_named(
     assert check(tmp_path, photos) == check(answers, photos)
 
 
-def test_photos_of_one_name_are_kept_apart(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "same.jpg").touch()
-    names = [job.name for job in predict.find_jobs([tmp_path, tmp_path / "a/same.jpg"])]
-    assert names == ["same", "same~2"]
+def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) -> None:
+    for name in ("a/same.jpg", "b/same.jpg", "b/same~2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = [tmp_path, tmp_path / "a/same.jpg"]
+    assert [job.name for job in predict.find_jobs(inputs, {})] == ["same", "same~2", "same~2~2"]
+    done = {str(tmp_path / "b/same.jpg"): "same"}  # before the photo in `a` came
+    assert [job.name for job in predict.find_jobs(inputs, done)] == ["same~2", "same", "same~2~2"]
