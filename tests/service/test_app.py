@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from model.panoptic import Panoptic, Segment
 from service.app import create_app
 from service.settings import Settings
 
+PHOTOS = Path(os.environ.get("UPSNET_SHARED", Path(__file__).parents[2].parent / "shared")) / "data/photos"
 LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
 
 
@@ -188,6 +190,20 @@ def test_a_defect_says_nothing_internal(tmp_path: Path, caplog: pytest.LogCaptur
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert "secret" in caplog.text
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="no photos: name the folder above them in UPSNET_SHARED")
+@pytest.mark.parametrize("path", ["/panoptic", "/panoptic?view=overlay"])
+def test_every_awkward_photo_is_answered_as_its_manifest_says(client: TestClient, path: str) -> None:
+    for entry in json.loads((PHOTOS / "manifest.json").read_text()):
+        content = (PHOTOS / entry["file"]).read_bytes()
+        answer = client.post(path, files={"image": (entry["file"], content, "image/jpeg")})
+        allowed = str(entry["status"]).replace("4xx", "415|422").split("|")
+        assert str(answer.status_code) in allowed, entry["file"]
+        if answer.status_code == 200:
+            body = answer.json()
+            assert [body["image"]["width"], body["image"]["height"]] == entry["expect_size"], entry["file"]
+            assert ids_of(base64.b64decode(body["png"])).shape[::-1] == tuple(entry["expect_size"]), entry["file"]
 
 
 def test_request_id_is_kept_where_it_is_a_word(client: TestClient) -> None:
