@@ -1,7 +1,6 @@
 """TARGETS section 5 behind the queue: scenarios bounded by their arguments, each asserts and prints its figure."""
 
 import asyncio
-import contextlib
 import functools
 import os
 import signal
@@ -9,7 +8,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from tests.resilience.engine import Engine, Reply, closed_loop, running
+from tests.resilience.engine import Reply, closed_loop, running
 from tests.service.emulated import FAIL, Emulated, image
 
 
@@ -146,54 +145,7 @@ def resident_bytes(pid: int | str = "self") -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def soak(seconds: float, factory: Any) -> None:
-    """R9: mixed sizes for long; memory and descriptors stay."""
-    sizes = [(48, 64), (100, 80), (480, 640), (300, 400), (720, 1280), (33, 999)]
-    async with running(factory) as engine:
-        samples: list[tuple[float, int, int, int]] = []
-        end = time.monotonic() + seconds
-
-        def images() -> Any:
-            number = 0
-            while time.monotonic() < end:
-                number += 1
-                yield image((10 + number % 180, 1, 1), *sizes[number % len(sizes)])
-
-        async def sampler() -> None:
-            while True:
-                pid = engine.pool.process_ids[0]
-                samples.append((time.monotonic(), resident_bytes(), resident_bytes(pid), _descriptors(engine)))
-                await asyncio.sleep(seconds / 60)
-
-        task = asyncio.ensure_future(sampler())
-        counts: Counter[tuple[int, bool]] = Counter()
-
-        async def client(source: Any) -> None:
-            for one in source:
-                reply = await engine.send(one)
-                counts[reply.status, reply.equal] += 1
-
-        source = images()
-        await asyncio.gather(*(client(source) for _ in range(16)))
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    warm = samples[len(samples) // 4 :]
-    slopes = [_slope([(s[0], s[k]) for s in warm]) * 3600 / 1e6 for k in (1, 2)]
-    print(
-        f"\nR9: {seconds:.0f} s, {dict(counts)}; RSS slope front {slopes[0]:+.2f} MB/h, worker {slopes[1]:+.2f} MB/h "
-        f"(extrapolated), descriptors {warm[0][3]} -> {warm[-1][3]}"
-    )
-    assert set(counts) == {(200, True)}
-    assert max(s[3] for s in warm) <= warm[0][3] + 2
-    assert max(slopes) < (1.0 if seconds > 1000 else 100.0)
-
-
-def _descriptors(engine: Engine) -> int:
-    return len(os.listdir("/proc/self/fd")) + sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in engine.pool.process_ids)
-
-
-def _slope(points: list[tuple[float, float]]) -> float:
+def slope(points: list[tuple[float, float]]) -> float:
     """Least squares, units a second."""
     n = len(points)
     mean_x, mean_y = sum(p[0] for p in points) / n, sum(p[1] for p in points) / n

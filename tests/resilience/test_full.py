@@ -30,7 +30,3 @@ def test_r6_1000_clients_that_queue_and_leave() -> None:
 def test_r8_a_shortage_of_memory_inside_a_scripted_operator() -> None:
     operator = pytest.importorskip("tests.resilience.operator")
     asyncio.run(scenarios.shortage(400, operator.Scripted))
-
-
-def test_r9_20_minutes_of_mixed_sizes() -> None:
-    asyncio.run(scenarios.soak(1200.0, standard))
