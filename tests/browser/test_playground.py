@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -186,6 +187,15 @@ def test_a_dropped_photo_is_taken(visit: Visit) -> None:
       document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true })); }"""
     visit.page.evaluate(script)
     visit.page.wait_for_selector("#segments li", timeout=120_000)
+
+
+def test_a_tiny_photo_is_enlarged(visit: Visit, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3), (90, 90, 200)).save(tmp_path / "tiny.png")
+    visit.page.set_input_files("#file", tmp_path / "tiny.png")
+    visit.page.wait_for_selector("#controls:not([hidden])", timeout=120_000)
+    for shown in ("#photo", "#overlay"):
+        box = visit.page.locator(shown).bounding_box()
+        assert (box["width"], box["height"]) == (240, 180)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
