@@ -36,13 +36,16 @@ ENV PATH=/venv/bin:$PATH \
     TRITON_CACHE_DIR=/tmp/triton \
     UPSNET_HOST=0.0.0.0 \
     UPSNET_LOG_FORMAT=json
+# REVISION="$(git describe --always)" docker compose build
 ARG REVISION="unknown"
+# The second licence is the demo archive's.
 LABEL org.opencontainers.image.title="upsnet-service" \
       org.opencontainers.image.description="Panoptic segmentation over HTTP" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-NC-4.0" \
       org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as u; \
+    u.urlopen(f'http://127.0.0.1:{os.environ.get(\"UPSNET_PORT\", 8000)}/health/live', timeout=2)"]
 ENTRYPOINT ["python", "-m", "service"]

@@ -17,6 +17,7 @@ from tests.deploy.host import REPOSITORY, install, root_file_system, run
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 PROJECT = "upsnet-test"
 PORT = "8123"
+REVISION = "of-this-test"
 
 
 class Docker:
@@ -141,7 +142,9 @@ def cpu_image(docker: Docker, workplace: Path) -> str:
     """Builds the CPU variant; its name."""
     python_image(docker, workplace)
     name, began, index = "upsnet-service:cpu", time.monotonic(), torch_index()
-    arguments = ["--build-arg", f"TORCH_INDEX={index}", "--build-arg", "COMPILER="]
+    arguments = [
+        word for each in (f"TORCH_INDEX={index}", "COMPILER=", f"REVISION={REVISION}") for word in ("--build-arg", each)
+    ]
     docker("build", "--network", "host", *arguments, "--tag", name, REPOSITORY, timeout=3000)
     size = int(docker("inspect", "--format", "{{.Size}}", name))
     print(f"\nimage: {size / 1e9:.2f} GB in {time.monotonic() - began:.0f} s, torch of {index or 'the default index'}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import leaks
-from tests.deploy.engine import PYTHON, Docker
+from tests.deploy.engine import PYTHON, REVISION, Docker
 from tests.deploy.host import REPOSITORY, run
 
 pytestmark = pytest.mark.deploy
@@ -161,6 +161,14 @@ def test_the_image_holds_what_serving_needs_and_no_more(docker: Docker, image: s
     )
     listed = docker("run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", code)
     assert listed == "[] ['model', 'service', 'weights'] ['README.md', 'camvid_demo.pt', 'manifest.json']"
+
+
+def test_the_image_says_what_it_is(docker: Docker, image: str) -> None:
+    config = docker.state(image)["Config"]
+    labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
+    assert labels["title"] == "upsnet-service"
+    assert labels["licenses"] == "Apache-2.0 AND CC-BY-NC-4.0"  # the demo archive's with the code's
+    assert labels["revision"] == REVISION
 
 
 def scan(docker: Docker, image: str) -> list[str]:
