@@ -162,6 +162,15 @@ def verify(path: Path) -> str:
     return digest
 
 
+def full_name(path: Path, metadata: Metadata) -> str:
+    """The archive as clients see it: its name and the first of its digest.
+
+    Raises:
+        ArchiveError: the file is not the one that the manifest lists.
+    """
+    return f"{metadata.name}@{verify(path)[:8]}"
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """TorchScript announces its deprecation at each call; this project knows."""

@@ -3,16 +3,17 @@
     python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay
 
 Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg. A
-run that was stopped goes on where it was. A photo that cannot be decoded is reported and skipped.
+run that was stopped goes on where it was. A photo that cannot be decoded is reported and skipped. --ray does this on
+the hosts of a Ray cluster: see model/predict_ray.py.
 """
 
 import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from model import codec
+from model import archive, codec
+from model.categories import Category
 from model.command import CommandError, run
 from model.overlay import draw_overlay
 from model.panoptic import Panoptic
@@ -29,6 +31,8 @@ from model.predictor import Predictor
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mpo", ".gif"}
 JOURNAL = "progress.jsonl"
 AHEAD = 16
+Entry = dict[str, Any]
+"""What the journal says of one photo."""
 
 
 class Job(NamedTuple):
@@ -74,23 +78,49 @@ def find_jobs(inputs: Sequence[Path], done: Mapping[str, str]) -> list[Job]:
     return jobs
 
 
-class Output:
-    """The folder that is written; its journal has one line a finished photo.
+@dataclass(frozen=True)
+class Work:
+    """What is done to photos, as the command line says.
+
+    Attributes:
+        archive: of the network.
+        out: folder to write.
+        overlay: also draw pictures.
+        batch: photos of one padded shape at a time.
+        threads: that decode.
+        max_pixels: of a photo.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, float32 or float16.
+    """
+
+    archive: Path
+    out: Path
+    overlay: bool
+    batch: int
+    threads: int
+    max_pixels: int
+    device: str
+    precision: str
+
+
+class Journal:
+    """One line a finished photo, so that the next run knows, and panoptic.json in the end.
 
     Args:
         folder: OUT.
-        predictor: whose categories and colours are used.
-        overlay: also draw pictures.
+        model: name of the archive that answers.
+
+    Raises:
+        CommandError: another archive's answers are there.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, overlay: bool) -> None:
-        self.folder, self.predictor, self.overlay = folder, predictor, overlay
-        for name in ["panoptic"] + ["overlay"] * overlay:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        self.done = self._read_journal()
-        self._journal = (folder / JOURNAL).open("a", encoding="utf-8")
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder, self.model = folder, model
+        folder.mkdir(parents=True, exist_ok=True)
+        self.done = self._read()
+        self._file = (folder / JOURNAL).open("a", encoding="utf-8")
 
-    def _read_journal(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Entry]:
         path = self.folder / JOURNAL
         done = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -98,36 +128,23 @@ class Output:
                 entry = json.loads(line)
             except ValueError:
                 continue  # the line that was being written when the run was stopped
-            if entry["model"] != self.predictor.model_name:
+            if entry["model"] != self.model:
                 raise CommandError(
-                    f"{self.folder} holds answers of {entry['model']}, this archive is {self.predictor.model_name}. "
+                    f"{self.folder} holds answers of {entry['model']}, this archive is {self.model}. "
                     "Name another folder."
                 )
             done[entry["photo"]] = entry
         return done
 
-    def write(self, job: Job, photo: codec.Pixels, found: Panoptic) -> None:
-        """The files of one photo, and then its line in the journal."""
-        (self.folder / "panoptic" / f"{job.name}.png").write_bytes(codec.encode_png(found.segment_ids))
-        if self.overlay:
-            colors = {label.id: label.color for label in self.predictor.metadata.categories}
-            picture = Image.fromarray(draw_overlay(photo, found, colors))
-            picture.save(self.folder / "overlay" / f"{job.name}.jpg", quality=90)
-        entry = {
-            "photo": str(job.photo),
-            "model": self.predictor.model_name,
-            "name": job.name,
-            "height": photo.shape[0],
-            "width": photo.shape[1],
-            "segments_info": [{**asdict(segment), "iscrowd": 0} for segment in found.segments],
-        }
-        self._journal.write(json.dumps(entry) + "\n")
-        self._journal.flush()
-        self.done[str(job.photo)] = entry
+    def add(self, entry: Entry) -> None:
+        """A photo is finished: its files are written."""
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        self.done[entry["photo"]] = entry
 
-    def finish(self, jobs: Sequence[Job]) -> None:
+    def finish(self, jobs: Sequence[Job], categories: Sequence[Category]) -> None:
         """Write panoptic.json over all photos done, in one step."""
-        self._journal.close()
+        self._file.close()
         entries = [(job, self.done[str(job.photo)]) for job in jobs if str(job.photo) in self.done]
         content = {
             "images": [
@@ -138,61 +155,83 @@ class Output:
                 {"image_id": job.number, "file_name": f"{e['name']}.png", "segments_info": e["segments_info"]}
                 for job, e in entries
             ],
-            "categories": [label.to_json() for label in self.predictor.metadata.categories],
+            "categories": [label.to_json() for label in categories],
         }
         part = self.folder / "panoptic.json.part"
         part.write_text(json.dumps(content), encoding="utf-8")
         part.replace(self.folder / "panoptic.json")
 
 
-def decode_ahead(jobs: Sequence[Job], threads: int, max_pixels: int) -> Iterator[tuple[Job, Future[codec.Pixels]]]:
-    """Photos in order, a few of them being decoded while others are computed."""
-    with ThreadPoolExecutor(threads) as pool:
-        rest = iter(jobs)
+class Worker:
+    """Loads the archive, answers photos and writes their files.
 
-        def start(job: Job) -> tuple[Job, Future[codec.Pixels]]:
-            return job, pool.submit(lambda: codec.decode(job.photo.read_bytes(), max_pixels))
+    Args:
+        work: to do.
+    """
 
-        waiting = [start(job) for job in islice(rest, AHEAD)]
-        while waiting:
-            yield waiting.pop(0)
-            waiting += [start(job) for job in islice(rest, 1)]
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._predictor = Predictor(work.archive, work.device, work.precision)
+        self._colors = {label.id: label.color for label in self._predictor.metadata.categories}
+        for name in ["panoptic"] + ["overlay"] * work.overlay:
+            (work.out / name).mkdir(parents=True, exist_ok=True)
+
+    def do(self, jobs: Iterable[Job]) -> Iterator[Entry]:
+        """An entry for each photo, its files being written; `photo` and `error` where there is no answer."""
+        waiting: defaultdict[tuple[int, int], list[tuple[Job, codec.Pixels]]] = defaultdict(list)
+
+        def flush(key: tuple[int, int]) -> Iterator[Entry]:
+            ready = waiting.pop(key)
+            answers = self._predictor.predict([photo for _, photo in ready])
+            return (self._write(job, photo, found) for (job, photo), found in zip(ready, answers, strict=True))
+
+        for job, decoding in self._decode_ahead(jobs):
+            try:
+                photo = decoding.result()
+            except (codec.ImageError, OSError) as error:
+                yield {"photo": str(job.photo), "error": str(error)}
+                continue
+            key = self._predictor.padded_size(*photo.shape[:2])
+            waiting[key].append((job, photo))
+            if len(waiting[key]) >= self._work.batch:
+                yield from flush(key)
+            elif sum(map(len, waiting.values())) >= AHEAD:  # bounded memory
+                yield from flush(max(waiting, key=lambda size: len(waiting[size])))
+        for key in list(waiting):
+            yield from flush(key)
+
+    def _decode_ahead(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[codec.Pixels]]]:
+        """Photos in order, a few of them being decoded while others are computed."""
+        with ThreadPoolExecutor(self._work.threads) as pool:
+            rest = iter(jobs)
+
+            def start(job: Job) -> tuple[Job, Future[codec.Pixels]]:
+                return job, pool.submit(lambda: codec.decode(job.photo.read_bytes(), self._work.max_pixels))
+
+            waiting = [start(job) for job in islice(rest, AHEAD)]
+            while waiting:
+                yield waiting.pop(0)
+                waiting += [start(job) for job in islice(rest, 1)]
+
+    def _write(self, job: Job, photo: codec.Pixels, found: Panoptic) -> Entry:
+        """The files of one photo; what the journal says of it."""
+        out = self._work.out
+        (out / "panoptic" / f"{job.name}.png").write_bytes(codec.encode_png(found.segment_ids))
+        if self._work.overlay:
+            picture = Image.fromarray(draw_overlay(photo, found, self._colors))
+            picture.save(out / "overlay" / f"{job.name}.jpg", quality=90)
+        return {
+            "photo": str(job.photo),
+            "model": self._predictor.model_name,
+            "name": job.name,
+            "height": photo.shape[0],
+            "width": photo.shape[1],
+            "segments_info": [{**asdict(segment), "iscrowd": 0} for segment in found.segments],
+        }
 
 
-def predict(jobs: Sequence[Job], output: Output, batch: int, threads: int, max_pixels: int) -> list[str]:
-    """Do the photos; what went wrong, one line a photo."""
-    failures: list[str] = []
-    waiting: defaultdict[tuple[int, int], list[tuple[Job, codec.Pixels]]] = defaultdict(list)
-    progress = tqdm(total=len(jobs), unit="photo")
-
-    def flush(key: tuple[int, int]) -> None:
-        ready = waiting.pop(key)
-        answers = output.predictor.predict([photo for _, photo in ready])
-        for (job, photo), found in zip(ready, answers, strict=True):
-            output.write(job, photo, found)
-        progress.update(len(ready))
-
-    for job, decoding in decode_ahead(jobs, threads, max_pixels):
-        try:
-            photo = decoding.result()
-        except (codec.ImageError, OSError) as error:
-            failures.append(f"{job.photo}: {error}")
-            progress.update()
-            continue
-        key = output.predictor.padded_size(*photo.shape[:2])
-        waiting[key].append((job, photo))
-        if len(waiting[key]) >= batch:
-            flush(key)
-        elif sum(map(len, waiting.values())) >= AHEAD:  # bounded memory
-            flush(max(waiting, key=lambda size: len(waiting[size])))
-    for key in list(waiting):
-        flush(key)
-    progress.close()
-    return failures
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m model.predict", description=__doc__.split("\n")[0])
     parser.epilog = "Example: python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay"
     parser.add_argument("archive", type=Path)
@@ -204,19 +243,47 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--max-pixels", type=int, default=40_000_000, help="of a photo (default 40 million)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "float16"))
-    args = parser.parse_args(argv)
-    predictor = Predictor(args.archive, args.device, args.precision)
-    output = Output(args.out, predictor, args.overlay)
-    jobs = find_jobs(args.inputs, {photo: entry["name"] for photo, entry in output.done.items()})
-    left = [job for job in jobs if str(job.photo) not in output.done]
+    parser.add_argument(
+        "--ray", action="store_true", help="on all of a Ray cluster, else on all cores or GPUs of this host"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    args = parse(argv)
+    metadata = archive.read_metadata(args.archive)
+    journal = Journal(args.out, archive.full_name(args.archive, metadata))
+    jobs = find_jobs(args.inputs, {photo: entry["name"] for photo, entry in journal.done.items()})
+    left = [job for job in jobs if str(job.photo) not in journal.done]
     if len(left) < len(jobs):
         print(f"{args.out}: {len(jobs) - len(left)} of {len(jobs)} photos are done already")  # noqa: T201
-    failures = predict(left, output, max(args.batch, 1), args.threads, args.max_pixels)
-    output.finish(jobs)
+    options = {field.name: getattr(args, field.name) for field in fields(Work)}
+    work = Work(**{**options, "batch": max(args.batch, 1)})
+    failures = []
+    for entry in tqdm(on_ray(left, work) if args.ray else Worker(work).do(left), total=len(left), unit="photo"):
+        if "error" in entry:
+            failures.append(f"{entry['photo']}: {entry['error']}")
+        else:
+            journal.add(entry)
+    journal.finish(jobs, metadata.categories)
     for line in failures:
         print(f"skipped {line}", file=sys.stderr)  # noqa: T201
     print(f"{args.out}: {len(jobs) - len(failures)} photos, {len(failures)} skipped")  # noqa: T201
     return 1 if failures else 0
+
+
+def on_ray(jobs: Sequence[Job], work: Work) -> Iterator[Entry]:
+    """What `Worker.do` gives, in the order in which workers finish.
+
+    Raises:
+        CommandError: Ray is not installed.
+    """
+    try:
+        from model import predict_ray
+    except ModuleNotFoundError as error:
+        raise CommandError(f"--ray needs the extra `ray` ({error}). Install it with `uv sync --extra ray`.") from error
+    return predict_ray.do(jobs, work)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Predictor:
         self._network, self.metadata = archive.load(path, self.device)
         if self.precision == "float16":
             archive.cast_weights(self._network, torch.float16)
-        self.model_name = f"{self.metadata.name}@{archive.verify(path)[:8]}"
+        self.model_name = archive.full_name(path, self.metadata)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width the network works at: images that agree in it can share a batch."""

@@ -5,6 +5,7 @@ import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
@@ -30,6 +31,15 @@ def test_everything_that_serving_installs_is_pinned() -> None:
     for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
         wanted(requirement, found)
     assert {"fastapi", "torch", "starlette", "pydantic-core"} <= found
+    assert found <= set(PINS)
+
+
+@pytest.mark.ray
+def test_everything_that_ray_adds_is_pinned() -> None:
+    found: set[str] = set()
+    for requirement in map(Requirement, PROJECT["project"]["optional-dependencies"]["ray"]):
+        wanted(requirement, found)
+    assert {"ray", "pyarrow", "grpcio"} <= found
     assert found <= set(PINS)
 
 

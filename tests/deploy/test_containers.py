@@ -22,6 +22,7 @@ VARIANTS = {
     "cpu": ["docker-compose.cpu.yml"],
     "scale": ["docker-compose.scale.yml"],
     "monitoring": ["docker-compose.yml", "docker-compose.monitoring.yml"],
+    "cpu and monitoring": ["docker-compose.cpu.yml", "docker-compose.monitoring.yml"],
     "scale and monitoring": ["docker-compose.scale.yml", "docker-compose.monitoring.yml"],
 }
 PHOTO = "/app/service/static/examples/china.jpg"
