@@ -115,6 +115,8 @@ def _image(entry: dict[str, Any], files: dict[int, str], photos: Path, masks: Pa
         SegmentRecord(int(segment["id"]), int(segment["category_id"]), bool(segment.get("iscrowd", 0)))
         for segment in entry["segments_info"]
     )
+    if entry["image_id"] not in files:
+        raise ValueError(f"image {entry['image_id']} has segments and is not listed in `images`.")
     photo = photos / files[entry["image_id"]]
     return ImageRecord(entry["image_id"], photo, masks / entry["file_name"], segments)
 

@@ -136,6 +136,13 @@ def test_wrong_annotations_are_refused_with_file_and_id(tmp_path: Path, segments
     assert str(tmp_path) in str(error.value)
 
 
+def test_segments_of_an_unknown_image_are_refused(tmp_path: Path) -> None:
+    path, *folders = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
+    path.write_text(path.read_text().replace('"image_id": 3', '"image_id": 5'))
+    with pytest.raises(AnnotationError, match=r"a\.json is not .*: image 5 has segments and is not listed"):
+        load_annotations(path, *folders)
+
+
 def test_a_missing_photo_is_refused(tmp_path: Path) -> None:
     paths = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
     (tmp_path / "photos/a.png").unlink()
