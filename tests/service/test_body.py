@@ -129,13 +129,12 @@ def test_headers_sent_by_half_are_cut(port: int) -> None:
 def test_headers_without_end_are_cut(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
         client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Long: ")
-        began, sent = time.monotonic(), 0
+        sent = 0
         with pytest.raises(OSError):
             while sent < 50 * LIMIT:
                 client.sendall(b"a" * 100_000)
                 sent += 100_000
     assert sent < 10 * LIMIT
-    assert time.monotonic() - began < 5
 
 
 def test_headers_of_ordinary_length_are_not_cut(port: int) -> None:

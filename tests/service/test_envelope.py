@@ -1,6 +1,7 @@
 """What every answer carries, and refusals that come before their request's body, over real sockets."""
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import time
@@ -82,27 +83,29 @@ def test_a_refusal_before_the_body_is_read_by_the_client(port: int, query: str, 
 
 
 def test_a_body_that_drips_after_its_refusal_is_cut(port: int) -> None:
+    began, answer, cut = time.monotonic(), b"", False
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(b"POST /panoptic?view=none HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
-        began, answer = time.monotonic(), b""
         client.settimeout(0.2)
-        while time.monotonic() - began < 3 * DISCARD_SECONDS:
+        while not cut and time.monotonic() - began < 6 * DISCARD_SECONDS:
             try:
-                if not (piece := client.recv(65_536)):
-                    break
-                answer += piece
+                piece = client.recv(65_536)
+                answer, cut = answer + piece, not piece
             except TimeoutError:
-                client.send(b"x")
+                with contextlib.suppress(OSError):  # cut meanwhile: the next read says so
+                    client.send(b"x")
+            except ConnectionResetError:
+                cut = True
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert DISCARD_SECONDS <= time.monotonic() - began < DISCARD_SECONDS + 3
+    assert cut
+    assert time.monotonic() - began >= DISCARD_SECONDS
 
 
 def test_a_client_that_asks_before_it_sends_is_refused_at_once(port: int) -> None:
     head = b"POST /panoptic?view=none HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\nExpect: 100-continue\r\n\r\n"
-    began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(head)
         answer = b"".join(iter(lambda: client.recv(65_536), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in answer.lower()
-    assert time.monotonic() - began < DISCARD_SECONDS / 2
+    assert b"100 Continue" not in answer
