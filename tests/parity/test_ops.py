@@ -8,7 +8,7 @@ from model.network import boxes as box_ops
 from model.network import images, plain
 from model.network.anchors import cell_anchors
 from model.network.instance_head import Candidates, pool, pyramid_levels
-from model.network.panoptic_head import PanopticHead, semantic_window
+from model.network.panoptic_head import PanopticHead
 from model.network.structures import Chosen, Pyramid
 from model.ops import deform_conv2d
 from tests.parity.conftest import Arrays
@@ -102,12 +102,9 @@ def test_panoptic_head_plain_and_fast(ops: Arrays, case: str) -> None:
     assert torch.equal(order[keep], ops[f"ph_{case}_keep"])
     assert torch.equal(plain.panoptic_map(all_logits), ops[f"ph_{case}_argmax"])
 
-    head = PanopticHead(11)
-    kept, windows = head.remove_masks(boxes, masks, classes, *logits.shape[1:])
-    spans = [[*semantic_window(boxes[i]), int(classes[i])] for i in kept]
-    spans = [[y1, x1, min(y2, logits.size(1)), min(x2, logits.size(2)), c] for y1, x1, y2, x2, c in spans]
-    assert kept == keep
-    assert torch.equal(head.decide(logits, 0, spans, windows)[0], ops[f"ph_{case}_argmax"])
+    decision = PanopticHead(11, zoom=1)(logits, boxes, masks, classes)
+    assert decision.keep.tolist() == keep
+    assert torch.equal(decision.segments, ops[f"ph_{case}_argmax"])
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
