@@ -39,10 +39,10 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     Returns:
         (N, O, H, W).
     """
-    if not features.is_cuda:
+    if torch.is_grad_enabled():  # the operator has no backward
+        if features.is_cuda:
+            return _deform_conv2d_torchvision(features, offsets, weight, bias)
         return _deform_conv2d_gather(features, offsets, weight, bias)
-    if torch.is_grad_enabled():  # the kernel has no backward
-        return _deform_conv2d_torchvision(features, offsets, weight, bias)
     return torch.ops.upsnet.deform_conv2d(features, offsets, weight, bias)  # type: ignore[no-any-return]
 
 
@@ -62,28 +62,39 @@ def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bia
     """The CPU form: gather the four neighbours of each sample as a weighted embedding bag, then one matrix product.
 
     torchvision's CPU kernel runs on one thread, and its backward slower still. Rows are taken in chunks, so that the
-    columns (9 C numbers a pixel) never exist whole.
+    columns (9 C numbers a pixel) never exist whole; each is large enough for the matrix product and for all threads.
     """
     count, channels, height, width = features.shape
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels).float()  # (N, C, H, W) -> (N H W, C)
+    table = _pixels_first(features).flatten(0, 1).float()  # (N H W, C)
     matrix = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # (O, C, 3, 3) -> (O, 9 C)
-    moves = offsets.float().permute(0, 2, 3, 1).reshape(count * height, width, 9, 2)
-    chunk = 2_000_000  # elements: enough to feed the matrix product, few enough to stay in cache
-    rows = max(chunk // (9 * channels * width), 1)
+    moves = _pixels_first(offsets).float().reshape(count * height, width, 9, 2)
+    rows = max(4_000_000 // (9 * channels * width), 1)
     if torch.is_grad_enabled():  # autograd keeps the columns anyway
-        rows = count * height
-    step = rows * width * 36  # neighbours of a chunk
-    block = max(2_000_000 // step, 1) * rows  # rows whose positions are worked out at once, in few parallel regions
-    outputs: list[Tensor] = []
-    for start in range(0, count * height, block):
-        indices, weights = _bilinear_samples(moves[start : start + block], start, height, width)
-        for first in range(0, indices.numel(), step):
-            chosen = indices[first : first + step]
-            bags = torch.arange(0, chosen.numel(), 4, device=chosen.device)
-            mix = weights[first : first + step]
-            columns = torch.embedding_bag(table, chosen, bags, False, 0, False, mix)[0].to(features.dtype)
-            outputs.append(F.linear(columns.view(-1, 9 * channels), matrix, bias))
-    return torch.cat(outputs).view(count, height, width, -1).permute(0, 3, 1, 2)
+        columns = _columns(table, moves, 0, height, width).to(features.dtype)
+        result = F.linear(columns, matrix, bias)
+    else:
+        result = features.new_empty((count * height * width, weight.size(0)))
+        for start in range(0, count * height, rows):
+            columns = _columns(table, moves[start : start + rows], start, height, width).to(features.dtype)
+            part = result[start * width : start * width + len(columns)]
+            torch.mm(columns, matrix.t(), out=part)
+            if bias is not None:
+                part.add_(bias)
+    return result.view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _columns(table: Tensor, moves: Tensor, start: int, height: int, width: int) -> Tensor:
+    """(P, 9 C) samples of the P pixels of some rows; `table` (N H W, C) float32, the rest as of `_bilinear_samples`."""
+    indices, weights = _bilinear_samples(moves, start, height, width)
+    bags = torch.arange(0, indices.numel(), 4, dtype=indices.dtype, device=indices.device)
+    return torch.embedding_bag(table, indices, bags, False, 0, False, weights)[0].view(-1, 9 * table.size(1))
+
+
+def _pixels_first(maps: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H W, C), free where the maps are channels-last; else by a transposition of whole images."""
+    if maps.size(0) == 0 or maps.is_contiguous(memory_format=torch.channels_last):
+        return maps.permute(0, 2, 3, 1).flatten(1, 2)
+    return torch.stack([image.flatten(1).t().contiguous() for image in maps])
 
 
 def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +107,7 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
         width: columns of one image.
 
     Returns:
-        (4 * 9 * R * W,) int64 indices into the (N * H * W)-row table and as many float32 weights.
+        (4 * 9 * R * W,) int32 indices into the (N * H * W)-row table and as many float32 weights.
     """
     row = torch.arange(start, start + moves.size(0), device=moves.device)
     taps = torch.arange(9, device=moves.device)
@@ -106,11 +117,11 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
     x = (moves[..., 1] + base_x).clamp(-1, width)
     top, left = y.detach().floor(), x.detach().floor()
     dy, dx = y - top, x - left
-    y0, x0 = top.long(), left.long()
+    y0, x0 = top.int(), left.int()
     y1, x1 = y0 + 1, x0 + 1
     above, below = (1 - dy) * (y0 >= 0) * (y0 < height), dy * (y1 < height)
     before, after = (1 - dx) * (x0 >= 0) * (x0 < width), dx * (x1 < width)
-    first = torch.div(row, height, rounding_mode="floor")[:, None, None] * height
+    first = (torch.div(row, height, rounding_mode="floor") * height).int()[:, None, None]
     upper, lower = (first + y0.clamp(0, height - 1)) * width, (first + y1.clamp(max=height - 1)) * width
     x0, x1 = x0.clamp(0, width - 1), x1.clamp(max=width - 1)
     indices = torch.stack([upper + x0, upper + x1, lower + x0, lower + x1], dim=-1)
@@ -143,13 +154,15 @@ def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias:
         return _deform_conv2d_torchvision(features, offsets, weight, bias)
     from model.kernels import deformable
 
-    return deformable.deform_conv2d(features, offsets, weight, bias)
+    with torch.cuda.device(features.device):  # Triton launches on the current one
+        return deformable.deform_conv2d(features, offsets, weight, bias)
 
 
-def _panoptic_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _panoptic_cuda(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     from model.kernels import panoptic
 
-    return panoptic.panoptic(*arguments)
+    with torch.cuda.device(logits.device):
+        return panoptic.panoptic(logits, *arguments)
 
 
 def _reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
@@ -179,13 +192,64 @@ def _nms_cuda(boxes: Tensor, threshold: float) -> Tensor:
         return _nms_groups(boxes, threshold)
     from model.kernels import regions
 
-    return regions.nms(boxes, threshold)
+    with torch.cuda.device(boxes.device):
+        return regions.nms(boxes, threshold)
 
 
 def _roi_align_cuda(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
     from model.kernels import regions
 
-    return regions.roi_align(features, rois, levels, size)
+    with torch.cuda.device(rois.device):
+        return regions.roi_align(features, rois, levels, size)
+
+
+def _roi_align_gather(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    """The CPU form: each bin is the weighted sum of the 16 pixels around its 4 samples, gathered as an embedding bag.
+
+    torchvision's CPU kernel runs on one thread and wants the channels first.
+
+    Args:
+        features: P2..P5, (N, C, h, w) each, strides 4 to 32.
+        rois: (R, 5) float32: image, x1, y1, x2, y2 in pixels.
+        levels: (R,) 0..3.
+        size: side of the result.
+
+    Returns:
+        (R, C, size, size), channels-last.
+    """
+    channels = features[0].size(1)
+    result = features[0].new_empty((len(rois), size * size, channels))
+    for k, level in enumerate(features):
+        chosen = torch.where(levels == k)[0]
+        if len(chosen) == 0:
+            continue
+        height, width = level.size(2), level.size(3)
+        image, x1, y1, x2, y2 = (rois[chosen] * rois.new_tensor([1.0] + [0.25 / 2**k] * 4)).unbind(1)
+        rows, down = _samples(y1, y2, size, height)
+        columns, across = _samples(x1, x2, size, width)
+        rows = (rows + image.int()[:, None, None] * height) * width
+        indices = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # (R, size, size, 4, 4)
+        weights = down[:, :, None, :, None] * across[:, None, :, None, :] / 4
+        bags = torch.arange(0, indices.numel(), 16, dtype=torch.int32, device=rois.device)
+        table = _pixels_first(level).flatten(0, 1).float()
+        pooled = torch.embedding_bag(table, indices.flatten(), bags, False, 0, False, weights.flatten())[0]
+        result[chosen] = pooled.view(-1, size * size, channels).to(result.dtype)
+    return result.view(-1, size, size, channels).permute(0, 3, 1, 2)
+
+
+def _samples(start: Tensor, stop: Tensor, size: int, length: int) -> tuple[Tensor, Tensor]:
+    """Two samples a bin along one axis: (R, size, 4) int32 positions of both neighbours of each, and their weights."""
+    step = ((stop - start).clamp(min=1) / size)[:, None, None]
+    bins = torch.arange(size, device=start.device)[:, None]
+    halves = (torch.arange(2, device=start.device) + 0.5) / 2
+    at = start[:, None, None] + bins * step + halves * step  # (R, size, 2)
+    inside = (at >= -1) & (at <= length)
+    at = at.clamp(0, length - 1)
+    first = at.int()
+    after = at - first
+    positions = torch.stack([first, (first + 1).clamp(max=length - 1)], dim=-1)
+    weights = torch.stack([1 - after, after], dim=-1) * inside[..., None]
+    return positions.flatten(2), weights.flatten(2)
 
 
 _LIBRARY.impl("deform_conv2d", _deform_conv2d_gather, "CPU")
@@ -196,4 +260,5 @@ _LIBRARY.impl("panoptic", _panoptic_cuda, "CUDA")
 _LIBRARY.impl("reinterpret", _reinterpret, "CompositeExplicitAutograd")
 _LIBRARY.impl("nms", _nms_groups, "CPU")
 _LIBRARY.impl("nms", _nms_cuda, "CUDA")
+_LIBRARY.impl("roi_align", _roi_align_gather, "CPU")
 _LIBRARY.impl("roi_align", _roi_align_cuda, "CUDA")

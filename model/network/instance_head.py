@@ -41,7 +41,7 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
     rois = torch.cat([images, every], dim=1)
     levels = pyramid_levels(every, canonical_side)
     features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
-    if not torch.is_grad_enabled() and torch.ops.upsnet.has_kernels(every):
+    if not torch.is_grad_enabled() and (not every.is_cuda or torch.ops.upsnet.has_kernels(every)):
         return torch.ops.upsnet.roi_align(features, rois, levels, size)  # type: ignore[no-any-return]
     pooled = pyramid.p2.new_zeros((len(every), pyramid.p2.size(1), size, size))
     scale = 0.25
@@ -74,8 +74,8 @@ class BoxHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(R, C, 7, 7) -> logits (R, classes), 0 = background, and deltas (R, 4 classes)."""
-        hidden = F.relu(self.norm1(self.fc1(pooled.flatten(1))))
-        hidden = F.relu(self.norm2(self.fc2(hidden)))
+        hidden = F.relu_(self.norm1(self.fc1(pooled.flatten(1))))
+        hidden = F.relu_(self.norm2(self.fc2(hidden)))
         return self.logits(hidden), self.deltas(hidden)
 
 
@@ -94,14 +94,14 @@ class MaskHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for i in range(depth):
-            layers += [nn.Conv2d(width if i else in_channels, width, 3, padding=1), norm(width), nn.ReLU()]
+            layers += [nn.Conv2d(width if i else in_channels, width, 3, padding=1), norm(width), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.logits = nn.Conv2d(width, classes, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(R, C, 14, 14) -> logits (R, classes, 28, 28)."""
-        return self.logits(F.relu(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
+        return self.logits(F.relu_(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
 
     def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
         """(R, C, 14, 14), (R,) -> logits (R, 28, 28) of each region's class."""

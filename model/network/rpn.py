@@ -82,7 +82,7 @@ class RegionProposalNetwork(nn.Module):
 
     def head(self, pyramid: Pyramid) -> RpnOutputs:
         """Logits and deltas of every anchor."""
-        hidden = [F.relu(self.norm(self.conv(level))) for level in pyramid]
+        hidden = [F.relu_(self.norm(self.conv(level))) for level in pyramid]
         return RpnOutputs([self.logits(level) for level in hidden], [self.deltas(level) for level in hidden])
 
     def level_anchors(self, pyramid: Pyramid) -> list[Tensor]:

@@ -28,7 +28,11 @@ class SemanticHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [DeformableConv(before, after, bias=True, offset_limit=offset_limit), norm(after), nn.ReLU()]
+            layers += [
+                DeformableConv(before, after, bias=True, offset_limit=offset_limit),
+                norm(after),
+                nn.ReLU(inplace=True),
+            ]
         self.layers = nn.Sequential(*layers)
         self.logits = nn.Conv2d(4 * widths[-1], classes, 1)
 
@@ -40,5 +44,26 @@ class SemanticHead(nn.Module):
         return torch.cat([self.layers(pyramid.p2), p3, p4, p5], dim=1)
 
     def forward(self, pyramid: Pyramid) -> Tensor:
-        """Logits (N, S, H / 4, W / 4)."""
-        return self.logits(self.features(pyramid))  # type: ignore[no-any-return]
+        """Logits (N, S, H / 4, W / 4) float32.
+
+        Each level is scored before it is enlarged and added: the same sum as of `features`, which is never stacked.
+        """
+        total = self.score(pyramid.p2, 0)
+        total += F.interpolate(self.score(pyramid.p3, 1), scale_factor=2.0, mode="bilinear", align_corners=False)
+        total += F.interpolate(self.score(pyramid.p4, 2), scale_factor=4.0, mode="bilinear", align_corners=False)
+        total += F.interpolate(self.score(pyramid.p5, 3), scale_factor=8.0, mode="bilinear", align_corners=False)
+        bias = self.logits.bias
+        assert bias is not None
+        total += bias.float()[:, None, None]
+        return total
+
+    def score(self, level: Tensor, k: int) -> Tensor:
+        """(N, S, h, w) float32: level k's part of the logits, without the bias."""
+        features = self.layers(level)
+        images, width, height, columns = features.shape
+        matrix = self.logits.weight[:, k * width : (k + 1) * width, 0, 0].expand(images, -1, -1)
+        pixels = features.permute(0, 2, 3, 1).flatten(
+            1, 2
+        )  # (N, width, h, w) -> (N, h w, width), free in channels-last
+        part = torch.bmm(matrix, pixels.transpose(1, 2))
+        return part.view(images, -1, height, columns).float()

@@ -16,6 +16,7 @@ from model.network.images import ImageTransform, padded_side, resize_bilinear, s
 from model.network.images import test_scale as scale_for_test
 from model.network.instance_head import Candidates, pool
 from model.network.rpn import present
+from model.network.semantic_head import SemanticHead
 from model.network.structures import Proposals, Pyramid
 from model.ops import deform_conv2d
 
@@ -132,6 +133,30 @@ def test_pooling_no_boxes_gives_none() -> None:
     levels = [torch.randn(2, 4, side, side) for side in (16, 8, 4, 2, 1)]
     pooled = pool(Pyramid(*levels), [torch.zeros(0, 4), torch.zeros(0, 4)], 7, 224.0)
     assert pooled.shape == (0, 4, 7, 7)
+
+
+def test_pooling_without_gradients_equals_torchvisions() -> None:
+    torch.manual_seed(0)
+    pyramid = Pyramid(*(torch.randn(2, 20, 96 // 2**k, 128 // 2**k) for k in range(5)))
+    boxes = [500 * torch.rand(60, 4), torch.tensor([[-30.0, -9, 700, 500], [0, 0, 0, 0], [500, 380, 511, 383]])]
+    for each in boxes:
+        each[:, 2:] = each[:, :2] + (each[:, 2:] - each[:, :2]).abs()
+    with torch.no_grad():
+        found = pool(pyramid, boxes, 7, 112.0)
+        half = pool(Pyramid(*(level.half() for level in pyramid)), boxes, 7, 112.0)
+    torch.testing.assert_close(found, pool(pyramid, boxes, 7, 112.0), atol=1e-5, rtol=1e-5)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), found, atol=5e-3, rtol=1e-3)
+
+
+def test_scoring_levels_before_they_are_enlarged_changes_nothing() -> None:
+    torch.manual_seed(0)
+    head = SemanticHead([20, 16, 12], 9)
+    pyramid = Pyramid(*(torch.randn(2, 20, 64 // 2**k, 96 // 2**k) for k in range(5)))
+    with torch.no_grad():
+        found = head(pyramid)
+        torch.testing.assert_close(found, head.logits(head.features(pyramid)), atol=1e-5, rtol=1e-5)
+    assert found.is_contiguous()  # as the panoptic head reads them
 
 
 def test_detections_of_nothing() -> None:
