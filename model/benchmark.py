@@ -5,7 +5,8 @@
     python -m model.benchmark --part panoptic_head --instances 20,100
     python -m model.benchmark --part deformable --threads 1
 
-Times are medians of alternated rounds. `plain` is the same weights with torchvision's deformable convolution and every
+Times are medians of alternated rounds, by the clock and of the processor: where other work shares the machine, read
+`cpu_ratio` with `--threads 1`. `plain` is the same weights with torchvision's deformable convolution and every
 panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike.
 """
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model import benchmark_parts, export
+from model import benchmark_parts, export, memory
 from model.checkpoint import Checkpoint
 from model.command import run
 from model.network.backbone import fold_norms
@@ -91,7 +92,7 @@ def stage_works(network: UPSNet, images: list[Tensor]) -> dict[str, Work]:
 def measure_stages(network: UPSNet, images: list[Tensor], rounds: int, device: str) -> dict[str, dict[str, Any]]:
     """Seconds, share of the sum, and bytes of each stage."""
     works = stage_works(network, images)
-    times = alternate(works, rounds, device)
+    times = alternate(works, rounds, device).seconds
     total = sum(times.values())
     return {
         name: {"seconds": taken, "share": taken / total, "bytes": peak_bytes(works[name], device)}
@@ -111,7 +112,7 @@ def compare_plain(network: UPSNet, served: Any, images: list[Tensor], rounds: in
     plain = plainly(network)
     equal = all(same_answer(a, b) for a, b in zip(served(images), plain(images), strict=True))
     times = alternate({"ours": lambda: served(images), "plain": lambda: plain(images)}, rounds, device)
-    return {"ratio": times["plain"] / times["ours"], "equal": equal, "seconds": times}
+    return {**times.ratios("plain"), "equal": equal, **times._asdict()}
 
 
 def compare_peers(
@@ -119,8 +120,7 @@ def compare_peers(
 ) -> dict[str, Any]:
     """The served network against other networks."""
     times = alternate({"ours": lambda: served([image]), **works}, rounds, device)
-    ratios = {name: taken / times["ours"] for name, taken in times.items() if name != "ours"}
-    return {"seconds": times, "ratio": ratios}
+    return {**times._asdict(), **{name: times.ratios(name) for name in works}}
 
 
 def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
@@ -210,6 +210,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("give an archive or a configuration, or --part without one")
     if args.threads:
         torch.set_num_threads(args.threads)
+    memory.keep()
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:

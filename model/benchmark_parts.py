@@ -62,7 +62,7 @@ def deformable(height: int, width: int, channels: int, rounds: int, device: str)
 def _compare(works: dict[str, Work], rounds: int, device: str, facts: dict[str, Any]) -> dict[str, Any]:
     memory = {name: peak_bytes(work, device) for name, work in works.items()}
     times = alternate(works, rounds, device)
-    return {**facts, "seconds": times, "bytes": memory, "ratio": times["plain"] / times["ours"]}
+    return {**facts, **times._asdict(), "bytes": memory, **times.ratios("plain")}
 
 
 def peers(height: int, width: int, device: str) -> dict[str, Work]:
@@ -75,8 +75,8 @@ def peers(height: int, width: int, device: str) -> dict[str, Work]:
         from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
     except ImportError as error:
         raise CommandError(
-            "--against peers needs transformers, which is not installed. Run `uv run --with transformers python -m "
-            "model.benchmark ...`, or leave peers out."
+            "--against peers needs transformers and scipy, which are not both installed. Run `uv run "
+            "--with transformers --with scipy python -m model.benchmark ...`, or leave peers out."
         ) from error
     stages = ["stage1", "stage2", "stage3", "stage4"]
     config = Mask2FormerConfig(

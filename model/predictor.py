@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import archive, ops
+from model import archive, memory, ops
 from model.categories import Category
 from model.panoptic import Panoptic, Segment
 
@@ -65,6 +65,8 @@ class Predictor:
         if on_cpu and self.precision == "float16":
             raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 on a CPU.")
         self.kernel = ops.kernel(self.device)
+        if self.device == "cpu":
+            memory.keep()
         self._network, self.metadata = archive.load(path, self.device)
         if self.precision == "float16":
             archive.cast_weights(self._network, torch.float16)

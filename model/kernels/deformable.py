@@ -15,7 +15,7 @@ def _corner(table, y, x, image, channel, inside, height, width, channels):  # ty
     return tl.load(table + start[:, None] + channel[None, :], mask=mask, other=0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels", "height", "width"])  # one compilation for all sizes of pictures
 def _forward(  # type: ignore[no-untyped-def]
     table,  # (N H W, C) any floating type
     moves,  # (N H W, 18) float32

@@ -27,7 +27,7 @@ def _mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE: tl.constexpr):  
     return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rank", "height", "width"])  # a number of 1 or of 16 would compile anew
 def _count_overlaps(  # type: ignore[no-untyped-def]
     masks,  # (n, 28, 28) float32
     windows,  # (n, 8) int32, see `_windows`
@@ -83,7 +83,7 @@ def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-unty
     return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "columns"])
 def _decide(  # type: ignore[no-untyped-def]
     logits,  # (N, S, h, w) float32
     masks,

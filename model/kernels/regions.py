@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "width"])
 def _overlaps(boxes, words, count, width, threshold, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
     """Bit j of words[group, i, w]: box i of the group suppresses box 32 w + j, which comes after it."""
     group, row = tl.program_id(0), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -33,7 +33,7 @@ def _overlaps(boxes, words, count, width, threshold, ROWS: tl.constexpr):  # typ
     tl.store(words + (group.to(tl.int64) * count + row) * width + tl.program_id(2), bits, mask=known)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "width"])
 def _suppress(words, keep, count, width, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]
     """One group: what is not suppressed yet is kept, and suppresses."""
     group = tl.program_id(0).to(tl.int64)

@@ -1,0 +1,29 @@
+"""Keeping freed memory: nothing is mapped anew, and it can be given back. In a process of its own: it lasts."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, torch
+from model import memory
+memory.keep()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(25_000_000).sum()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+memory.release()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_memory_is_kept_until_it_is_released() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    kept, released = map(int, done.stdout.split())
+    if kept > 1000:
+        pytest.skip("this C library does not keep memory on request")
+    assert released > 4000 or released > 10 * kept  # 100 MB in pages of 4 kB, or in larger ones
