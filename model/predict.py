@@ -11,9 +11,10 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -252,16 +253,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parse(argv)
+    options = {field.name: getattr(args, field.name) for field in fields(Work)}
+    work = Work(**{**options, "batch": max(args.batch, 1)})
+    do = on_ray(work) if args.ray else Worker(work).do
     metadata = archive.read_metadata(args.archive)
     journal = Journal(args.out, archive.full_name(args.archive, metadata))
     jobs = find_jobs(args.inputs, {photo: entry["name"] for photo, entry in journal.done.items()})
     left = [job for job in jobs if str(job.photo) not in journal.done]
     if len(left) < len(jobs):
         print(f"{args.out}: {len(jobs) - len(left)} of {len(jobs)} photos are done already")  # noqa: T201
-    options = {field.name: getattr(args, field.name) for field in fields(Work)}
-    work = Work(**{**options, "batch": max(args.batch, 1)})
     failures = []
-    for entry in tqdm(on_ray(left, work) if args.ray else Worker(work).do(left), total=len(left), unit="photo"):
+    for entry in tqdm(do(left), total=len(left), unit="photo"):
         if "error" in entry:
             failures.append(f"{entry['photo']}: {entry['error']}")
         else:
@@ -273,8 +275,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def on_ray(jobs: Sequence[Job], work: Work) -> Iterator[Entry]:
-    """What `Worker.do` gives, in the order in which workers finish.
+def on_ray(work: Work) -> Callable[[Sequence[Job]], Iterator[Entry]]:
+    """What `Worker.do` does, in the order in which Ray's workers finish.
 
     Raises:
         CommandError: Ray is not installed.
@@ -283,7 +285,7 @@ def on_ray(jobs: Sequence[Job], work: Work) -> Iterator[Entry]:
         from model import predict_ray
     except ModuleNotFoundError as error:
         raise CommandError(f"--ray needs the extra `ray` ({error}). Install it with `uv sync --extra ray`.") from error
-    return predict_ray.do(jobs, work)
+    return partial(predict_ray.do, work=work)
 
 
 if __name__ == "__main__":

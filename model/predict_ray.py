@@ -1,7 +1,7 @@
 """`python -m model.predict --ray`: the photos in shards, over the workers of a Ray cluster.
 
-    ray start --head --disable-usage-stats                  # on the first host
-    ray start --address FIRST:6379 --disable-usage-stats    # on each other
+    ray start --head                  # on the first host; what to set before: docs/operations.md
+    ray start --address FIRST:6379    # on each other
     python -m model.predict weights/camvid_demo.pt photos/ --out answers --ray    # on any of them
 
 Every host has this checkout with the extra `ray`, and the archive, the photos and OUT in shared folders, all under the
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported: no word to anybody outside
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here: no word to anybody outside
 
 import ray
 import ray.data

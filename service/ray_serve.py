@@ -1,10 +1,11 @@
 """`python -m service.ray_serve`: the application on a Ray cluster, in replicas that follow the queue.
 
-    ray get-auth-token --generate                           # once; ~/.ray/auth_token then goes to each host, mode 600
-    ray start --head --disable-usage-stats                  # on the first host
-    ray start --address FIRST:6379 --disable-usage-stats    # on each other
-    UPSNET_HOST=0.0.0.0 python -m service.ray_serve         # on any of them; again: replaces the replicas one by one
-    serve shutdown --yes                                    # ends it
+    ray start --head                                   # on the first host
+    ray start --address FIRST:6379                     # on each other
+    UPSNET_HOST=0.0.0.0 python -m service.ray_serve    # on any of them; again: replaces the replicas one by one
+    serve shutdown --yes                               # ends it
+
+A cluster runs code for whoever reaches it, and Ray reports to its makers: docs/operations.md has what prevents both.
 
 Every host has this checkout with the extra `ray` and the archive, under the same paths. Settings are the service's; a
 replica has as many GPUs as UPSNET_DEVICE names, one where it is auto and the cluster has any, else a CPU core. Each
@@ -19,14 +20,16 @@ import os
 import sys
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported: no word to anybody outside
-
-import ray
 from fastapi import FastAPI
-from ray import serve
-from ray.serve.config import AutoscalingConfig, HTTPOptions
-from ray.serve.metrics import Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+try:
+    import ray
+    from ray import serve
+    from ray.serve.config import AutoscalingConfig, HTTPOptions
+    from ray.serve.metrics import Gauge
+except ModuleNotFoundError as error:
+    sys.exit(f"error: this needs the extra `ray` ({error}). Install it with `uv sync --extra ray`.")
 
 from service import settings as settings_module
 from service.__main__ import set_up_logging
@@ -87,6 +90,8 @@ class OneRequestId:
 async def export(engine: Engine) -> None:
     """Copy the application's metrics to Ray's, of which a scrape has every replica; /metrics has one at random."""
     gauges: dict[str, Any] = {}
+    while engine.batcher is None:  # until then the model's facts, which become labels, are not known
+        await asyncio.sleep(0.1)
     while True:
         engine.metrics.ready.set(engine.reason_not_ready is None)
         for family in engine.metrics.registry.collect():

@@ -16,6 +16,7 @@ def ray_address() -> Iterator[str]:
     """Of two nodes on this host, a core each; this process and the commands that it starts are clients of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_USAGE_STATS_REPORT_URL", "http://127.0.0.1:9")  # where else it reports that it is off
         patch.setenv("OMP_NUM_THREADS", "1")  # as Ray sets it: sums in the same order give the same answers
         import ray
         from ray.cluster_utils import Cluster

@@ -1,8 +1,10 @@
 """What `model.predict` writes and what the service zips are COCO-panoptic folders without a fault, and the same."""
 
+import importlib
 import io
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model import predict
+from model.command import CommandError
 from model.panoptic_folder import load_annotations, read_ids
 from service.app import create_app
 from service.settings import Settings
@@ -102,6 +105,16 @@ def test_a_stopped_run_goes_on_and_a_bad_photo_is_named(
     assert "broken.jpg: The image cannot be decoded" in said.err
     assert (tmp_path / "panoptic" / f"{name}.png").stat().st_mtime_ns == written
     assert check(tmp_path, photos) == check(answers, photos)
+
+
+def test_ray_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in ("model.predict_ray", "service.ray_serve"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(CommandError, match="uv sync --extra ray"):
+        predict.main([str(DEMO), str(PHOTOS[0]), "--out", str(tmp_path), "--ray"])
+    with pytest.raises(SystemExit, match="uv sync --extra ray"):
+        importlib.import_module("service.ray_serve")
 
 
 def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) -> None:
