@@ -204,10 +204,7 @@ class PanopticHead(nn.Module):
         rows, columns, zoom = semantic_logits.size(1), semantic_logits.size(2), self.zoom
         best = semantic_logits.new_full((zoom * rows, zoom * columns), -torch.inf)
         winner = torch.zeros_like(best, dtype=torch.uint8)
-        best_plane, outside = (
-            best.clone(),
-            winner.clone(),
-        )  # TorchScript drops writes to a tuple's tensors: no tuple yet
+        best_plane, outside = best.clone(), winner.clone()  # no tuple yet: TorchScript drops writes to its tensors
         for i, mask in enumerate(masks):
             kind = int(classes[i].item())
             y1, x1, y2, x2 = semantic_window(boxes[i])

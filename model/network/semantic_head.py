@@ -28,11 +28,8 @@ class SemanticHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [
-                DeformableConv(before, after, bias=True, offset_limit=offset_limit),
-                norm(after),
-                nn.ReLU(inplace=True),
-            ]
+            conv = DeformableConv(before, after, bias=True, offset_limit=offset_limit)
+            layers += [conv, norm(after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.logits = nn.Conv2d(4 * widths[-1], classes, 1)
 
@@ -62,8 +59,6 @@ class SemanticHead(nn.Module):
         features = self.layers(level)
         images, width, height, columns = features.shape
         matrix = self.logits.weight[:, k * width : (k + 1) * width, 0, 0].expand(images, -1, -1)
-        pixels = features.permute(0, 2, 3, 1).flatten(
-            1, 2
-        )  # (N, width, h, w) -> (N, h w, width), free in channels-last
+        pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # -> (N, h w, width), free in channels-last
         part = torch.bmm(matrix, pixels.transpose(1, 2))
         return part.view(images, -1, height, columns).float()
