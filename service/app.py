@@ -5,7 +5,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -48,18 +48,11 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
         predictor: answers in this process; None starts one worker process a device with the settings' archive.
     """
     metrics = Metrics()
-    devices = settings.device.split(",")
 
     def make_backend() -> Any:
         if predictor is not None:
             return InProcess(predictor, settings.warmup_sizes)
-        return WorkerPool(
-            {device: partial(load_predictor, settings.model, device, settings.precision) for device in devices},
-            warmup_sizes=settings.warmup_sizes,
-            max_pixels=settings.max_pixels,
-            on_change=engine.resize,
-            observer=metrics,
-        )
+        return make_pool(settings, metrics, engine.resize)
 
     engine = Engine(settings, metrics, make_backend)
 
@@ -93,6 +86,18 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
     add_routes(app, engine)
     add_pages(app)
     return app
+
+
+def make_pool(settings: Settings, metrics: Metrics, on_change: Callable[[int], None]) -> WorkerPool:
+    """One worker process a device, each with the settings' archive."""
+    devices = settings.device.split(",")
+    return WorkerPool(
+        {device: partial(load_predictor, settings.model, device, settings.precision) for device in devices},
+        warmup_sizes=settings.warmup_sizes,
+        max_pixels=settings.max_pixels,
+        on_change=on_change,
+        observer=metrics,
+    )
 
 
 async def watch_loop(metrics: Metrics) -> None:
