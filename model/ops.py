@@ -206,16 +206,8 @@ def _roi_align_cuda(features: list[Tensor], rois: Tensor, levels: Tensor, size: 
 def _roi_align_gather(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
     """The CPU form: each bin is the weighted sum of the 16 pixels around its 4 samples, gathered as an embedding bag.
 
-    torchvision's CPU kernel runs on one thread and wants the channels first.
-
-    Args:
-        features: P2..P5, (N, C, h, w) each, strides 4 to 32.
-        rois: (R, 5) float32: image, x1, y1, x2, y2 in pixels.
-        levels: (R,) 0..3.
-        size: side of the result.
-
-    Returns:
-        (R, C, size, size), channels-last.
+    torchvision's CPU kernel runs on one thread and wants the channels first. Arguments and result are those of
+    `model.kernels.regions.roi_align`.
     """
     channels = features[0].size(1)
     result = features[0].new_empty((len(rois), size * size, channels))

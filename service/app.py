@@ -8,12 +8,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service import negotiation, openapi
 from service.body import read_image
@@ -21,6 +19,7 @@ from service.engine import Engine, InProcess, Timing
 from service.envelope import Envelope
 from service.errors import ClientGoneError, InternalError, RequestError, ServiceError
 from service.metrics import Metrics
+from service.pages import add_pages
 from service.problems import add_error_handlers, problem, request_id
 from service.responses import Answer
 from service.schemas import Health
@@ -32,11 +31,6 @@ from service.workers import WorkerPool
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
-STATIC = Path(__file__).parent / "static"
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 LAG_INTERVAL = 0.25
 
 
@@ -171,20 +165,6 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
         facts["kernel"] = backend.kernel
         return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})
-
-
-def add_pages(app: FastAPI) -> None:
-    """The playground and the interface's page; nothing on them comes from elsewhere."""
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.mount("/swagger", StaticFiles(packages=[("fastapi_offline", "static")]), name="swagger")
-
-    @app.get("/", include_in_schema=False)
-    async def playground() -> Response:
-        return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": PAGE_POLICY})
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return FileResponse(STATIC / "docs.html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 def add_panoptic(app: FastAPI, engine: Engine) -> None:
