@@ -6,8 +6,8 @@
     python -m model.benchmark --part deformable --threads 1
 
 Times are medians of alternated rounds, by the clock and of the processor: where other work shares the machine, read
-`cpu_ratio` with `--threads 1`. `plain` is the same weights with torchvision's deformable convolution and every
-panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike.
+`cpu_ratio` with `--threads 1`. `plain` is the same weights with the convolutions of torch and torchvision and
+every panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike.
 """
 
 import argparse
@@ -131,8 +131,8 @@ def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
         compare: Callable[..., dict[str, Any]] = getattr(benchmark_parts, args.part)
         height, width = height + -height % 32, width + -width % 32
         sizes = args.instances if args.part == "panoptic_head" else [256]
-        shape = (height, width) if args.part == "panoptic_head" else (height // 8, width // 8)
-        result[args.part] = [compare(*shape, each, args.rounds, device) for each in sizes]
+        stride = benchmark_parts.STRIDES[args.part]
+        result[args.part] = [compare(height // stride, width // stride, n, args.rounds, device) for n in sizes]
         for row in result[args.part]:
             say(f"{args.part} {row}")
         return result
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=height_by_width, default=(800, 1333), help="HEIGHTxWIDTH (default: 800x1333)")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, comma-separated (default: 1)")
     parser.add_argument("--against", type=names, default=[], help="plain, peers or both, comma-separated")
-    parser.add_argument("--part", choices=["panoptic_head", "deformable"], help="measure one part alone")
+    parser.add_argument("--part", choices=list(benchmark_parts.STRIDES), help="measure one part alone")
     parser.add_argument("--instances", type=numbers, default=[20], help="things in a picture (default: 20)")
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each (default: 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")

@@ -8,12 +8,14 @@ import torchvision
 from torch import Tensor
 
 from model.command import CommandError
+from model.network.convolution import Conv3x3
 from model.network.panoptic_head import PanopticHead
-from model.network.plain import PlainPanopticHead
+from model.network.plain import PlainPanopticHead, plain_conv
 from model.ops import deform_conv2d
 from model.timing import Work, alternate, peak_bytes
 
 STUFF, THINGS = 53, 80
+STRIDES = {"panoptic_head": 1, "deformable": 8, "convolution": 4}  # of what each part is measured on
 
 
 def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,6 +57,17 @@ def deformable(height: int, width: int, channels: int, rounds: int, device: str)
         "plain": lambda: torchvision.ops.deform_conv2d(features, offsets, weight, padding=1),
         "convolution": lambda: F.conv2d(features, weight, padding=1),
     }
+    difference = float((works["ours"]() - works["plain"]()).abs().max())
+    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+
+
+def convolution(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
+    """The ordinary 3 x 3 convolution against torch's: seconds, memory, largest difference."""
+    torch.manual_seed(0)
+    features = torch.randn(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
+    ours = Conv3x3(channels, channels).to(device).to(memory_format=torch.channels_last)
+    theirs = plain_conv(ours)
+    works: dict[str, Work] = {"ours": lambda: ours(features), "plain": lambda: theirs(features)}
     difference = float((works["ours"]() - works["plain"]()).abs().max())
     return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
 

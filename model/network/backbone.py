@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from model.network.convolution import Conv3x3
 from model.network.deformable import DeformableConv
 from model.network.structures import Pyramid, Stages
 
@@ -140,7 +141,7 @@ class ResNet(nn.Module):
                 conv: nn.Module = (
                     DeformableConv(planes, planes, bias=False, offset_limit=offset_limit)
                     if level >= deformable_from
-                    else nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+                    else Conv3x3(planes, planes, bias=False)
                 )
                 stride = 2 if i == 0 and level > 2 else 1
                 layers.append(Bottleneck(in_channels, planes, stride, norm, conv, project=i == 0))
@@ -195,7 +196,7 @@ class FeaturePyramid(nn.Module):
             return nn.Sequential(nn.Conv2d(in_channels, width, 1), norm(width))
 
         def output() -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), norm(width))
+            return nn.Sequential(Conv3x3(width, width), norm(width))
 
         self.lateral2, self.lateral3, self.lateral4, self.lateral5 = (lateral(c) for c in channels)
         self.output2, self.output3, self.output4, self.output5 = output(), output(), output(), output()

@@ -1,4 +1,4 @@
-"""The panoptic head written plainly, every logit at full size, and torchvision's deformable convolution.
+"""The panoptic head written plainly, every logit at full size, and the convolutions of torch and torchvision.
 
 The reference of tests and benchmark, never served.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from model.network.convolution import Conv3x3
 from model.network.deformable import DeformableConv
 from model.network.panoptic_head import mask_window, semantic_window
 from model.network.structures import Detections, PanopticLogits
@@ -158,6 +159,13 @@ class PlainDeformableConv(nn.Module):
         return sampled
 
 
+def plain_conv(conv: Conv3x3) -> nn.Conv2d:
+    """The same convolution, always as torch does it."""
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
+    plain.weight, plain.bias = conv.weight, conv.bias
+    return plain
+
+
 def plainly(network: UPSNet) -> UPSNet:
     """A copy of the network, same weights, that takes the plain way everywhere."""
     network = copy.deepcopy(network)
@@ -165,5 +173,7 @@ def plainly(network: UPSNet) -> UPSNet:
         for name, child in list(module.named_children()):
             if isinstance(child, DeformableConv):
                 setattr(module, name, PlainDeformableConv(child))
+            elif isinstance(child, Conv3x3):
+                setattr(module, name, plain_conv(child))
     network.panoptic_head = PlainPanopticHead(network.panoptic_head.stuff)  # type: ignore[assignment]
     return network

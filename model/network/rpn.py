@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from model.network import boxes as box_ops
 from model.network.anchors import Anchors
 from model.network.backbone import Norm
+from model.network.convolution import Conv3x3
 from model.network.structures import Proposals, Pyramid, RpnOutputs
 
 
@@ -72,7 +73,7 @@ class RegionProposalNetwork(nn.Module):
         self, width: int, anchors: Anchors, anchors_per_cell: int, pre_nms: int, post_nms: int, norm: Norm = nn.Identity
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv3x3(width, width)
         self.norm = norm(width)
         self.logits = nn.Conv2d(width, anchors_per_cell, 1)
         self.deltas = nn.Conv2d(width, 4 * anchors_per_cell, 1)

@@ -31,10 +31,11 @@ def test_the_panoptic_head_equals_its_plain_form(tmp_path: Path) -> None:
     assert [(row["instances"], row["equal"]) for row in rows] == [(2, True), (9, True)]
 
 
-def test_the_deformable_convolution_equals_torchvisions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "size"), [("deformable", "64x64"), ("convolution", "192x192")])
+def test_the_convolutions_agree_with_torchs(part: str, size: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    benchmark.main(["--part", "deformable", "--size", "64x64", "--rounds", "1", "--device", "cpu", "--json", str(out)])
-    assert json.loads(out.read_text())["deformable"][0]["max_difference"] < 1e-4
+    benchmark.main(["--part", part, "--size", size, "--rounds", "1", "--device", "cpu", "--json", str(out)])
+    assert json.loads(out.read_text())[part][0]["max_difference"] < 1e-4
 
 
 def test_peak_memory_counts_what_a_run_allocates() -> None:
