@@ -8,64 +8,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SIDE = 28  # of a mask
+from model.kernels import masks as thing_masks
+from model.kernels.masks import SIDE, mask_logit
 
-
-@triton.jit
-def _mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Mask i enlarged to its window, at rows y and columns x of the window (bilinear, half-pixel centres)."""
-    v = tl.maximum(scale_y * (y.to(tl.float32) + 0.5) - 0.5, 0.0)
-    u = tl.maximum(scale_x * (x.to(tl.float32) + 0.5) - 0.5, 0.0)
-    top, left = tl.minimum(v.to(tl.int32), SIDE - 1), tl.minimum(u.to(tl.int32), SIDE - 1)
-    bottom, right = tl.minimum(top + 1, SIDE - 1), tl.minimum(left + 1, SIDE - 1)
-    dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
-    plane = masks + i * SIDE * SIDE
-    a = tl.load(plane + top * SIDE + left, mask=inside, other=0.0)
-    b = tl.load(plane + top * SIDE + right, mask=inside, other=0.0)
-    c = tl.load(plane + bottom * SIDE + left, mask=inside, other=0.0)
-    d = tl.load(plane + bottom * SIDE + right, mask=inside, other=0.0)
-    return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
-
-
-@triton.jit(do_not_specialize=["rank", "height", "width"])  # a number of 1 or of 16 would compile anew
-def _count_overlaps(  # type: ignore[no-untyped-def]
-    masks,  # (n, 28, 28) float32
-    windows,  # (n, 8) int32, see `_windows`
-    scales,  # (n, 2) float32
-    places,  # (n, 2) int32: first candidate of the image, rank within image and class
-    counts,  # (n, 2) int32: pixels of the mask; those that better masks of its class have
-    kept,  # (n,) int8, decided for lower ranks
-    rank,
-    height,
-    width,
-    PIXELS: tl.constexpr,
-    SIDE: tl.constexpr,
-):
-    """Counts for one candidate and one block of its window; all of one rank at a time, so better ones are decided."""
-    i = tl.program_id(0)
-    row = windows + 8 * i
-    top, left = tl.load(row), tl.load(row + 1)
-    rows, columns = tl.minimum(tl.load(row + 2), height - top), tl.minimum(tl.load(row + 3), width - left)
-    kind = tl.load(row + 6)
-    first = tl.program_id(1) * PIXELS
-    if (tl.load(places + 2 * i + 1) == rank) & (first < rows * columns) & (kind > 0):
-        pixel = first + tl.arange(0, PIXELS)
-        inside = pixel < rows * columns
-        y, x = pixel // columns, pixel % columns
-        mine = _mask_logit(masks, i, y, x, tl.load(scales + 2 * i), tl.load(scales + 2 * i + 1), inside, SIDE) > 0
-        mine = mine & inside
-        taken = tl.zeros((PIXELS,), dtype=tl.int1)
-        for j in range(tl.load(places + 2 * i), i):
-            other = windows + 8 * j
-            if (tl.load(other + 6) == kind) & (tl.load(kept + j) > 0):
-                v, u = y + top - tl.load(other), x + left - tl.load(other + 1)
-                covered = mine & (v >= 0) & (v < tl.load(other + 2)) & (u >= 0) & (u < tl.load(other + 3))
-                theirs = _mask_logit(
-                    masks, j, v, u, tl.load(scales + 2 * j), tl.load(scales + 2 * j + 1), covered, SIDE
-                )
-                taken = taken | (covered & (theirs > 0))
-        tl.atomic_add(counts + 2 * i, tl.sum(mine.to(tl.int32), 0))
-        tl.atomic_add(counts + 2 * i + 1, tl.sum((mine & taken).to(tl.int32), 0))
+ROWS, COLUMNS = 8, 64  # of a tile
 
 
 @triton.jit
@@ -83,7 +29,42 @@ def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-unty
     return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
 
 
-@triton.jit(do_not_specialize=["rows", "columns"])
+@triton.jit
+def _best_class(planes, first, last, y, x, rows, columns, inside):  # type: ignore[no-untyped-def]
+    """The highest logit of classes first:last at each pixel, and its class, the first of equal ones."""
+    best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
+    index = tl.zeros(y.shape, dtype=tl.int32)
+    for k in range(first, last):
+        value = _semantic_logit(planes + k * rows * columns, y, x, rows, columns, inside)
+        index = tl.where(value > best, k, index)
+        best = tl.maximum(best, value)
+    return best, index
+
+
+@triton.jit
+def _bid(  # type: ignore[no-untyped-def]
+    planes, masks, row, scale, i, show, stuff, y, x, rows, columns, inside, first_y, first_x,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
+):  # fmt: skip
+    """Semantic and mask logit of one instance at each pixel of a tile; 0 outside its box."""
+    top, left, kind = tl.load(row), tl.load(row + 1), tl.load(row + 6)
+    bottom, right = tl.load(row + 4), tl.load(row + 5)  # of the semantic plane
+    mask_bottom, mask_right = top + tl.where(show > 1, tl.load(row + 2), 0), left + tl.load(row + 3)
+    plane = tl.zeros(y.shape, dtype=tl.float32)
+    mask = plane
+    reaches = (first_y < tl.maximum(bottom, mask_bottom)) & (first_x < tl.maximum(right, mask_right))
+    if (kind > 0) & reaches & (first_y + ROWS > top) & (first_x + COLUMNS > left):
+        after = inside & (y >= top) & (x >= left)
+        covered = after & (y < bottom) & (x < right)
+        source = planes + (stuff - 1 + kind) * rows * columns
+        plane = tl.where(covered, _semantic_logit(source, y, x, rows, columns, covered), 0.0)
+        masked = after & (y < mask_bottom) & (x < mask_right)
+        logit = mask_logit(masks, i, y - top, x - left, tl.load(scale), tl.load(scale + 1), masked, SIDE)
+        mask = tl.where(masked, logit, 0.0)
+    return plane, mask
+
+
+@triton.jit(do_not_specialize=["rows", "columns"])  # one compilation for all sizes of pictures
 def _decide(  # type: ignore[no-untyped-def]
     logits,  # (N, S, h, w) float32
     masks,
@@ -103,45 +84,22 @@ def _decide(  # type: ignore[no-untyped-def]
 ):
     """One tile of one image: running maxima over stuff, things and instances, then void."""
     image = tl.program_id(2)
-    height, width = 4 * rows, 4 * columns
     pixel = tl.arange(0, ROWS * COLUMNS)
     first_y, first_x = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
     y, x = first_y + pixel // COLUMNS, first_x + pixel % COLUMNS
-    inside = (y < height) & (x < width)
+    inside = (y < 4 * rows) & (x < 4 * columns)
     planes = logits + image.to(tl.int64) * classes * rows * columns
-    lowest = tl.full((ROWS * COLUMNS,), float("-inf"), dtype=tl.float32)
-    stuff_best, thing_best, best, plane_best = lowest, lowest, lowest, lowest
-    stuff_index = tl.zeros((ROWS * COLUMNS,), dtype=tl.int32)
-    thing_index, winner = stuff_index, stuff_index
-    for k in range(stuff):
-        value = _semantic_logit(planes + k * rows * columns, y, x, rows, columns, inside)
-        stuff_index = tl.where(value > stuff_best, k, stuff_index)
-        stuff_best = tl.maximum(stuff_best, value)
-    for k in range(stuff, classes):
-        value = _semantic_logit(planes + k * rows * columns, y, x, rows, columns, inside)
-        thing_index = tl.where(value > thing_best, k, thing_index)
-        thing_best = tl.maximum(thing_best, value)
-    channel = 0
+    stuff_best, stuff_index = _best_class(planes, 0, stuff, y, x, rows, columns, inside)
+    thing_best, thing_index = _best_class(planes, stuff, classes, y, x, rows, columns, inside)
+    best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
+    plane_best, winner, channel = best, tl.zeros(y.shape, dtype=tl.int32), 0
     for i in range(tl.load(starts + image), tl.load(starts + image + 1)):
         show = tl.load(shown + i)
         if show > 0:
-            row = windows + 8 * i
-            top, left, kind = tl.load(row), tl.load(row + 1), tl.load(row + 6)
-            bottom, right = tl.load(row + 4), tl.load(row + 5)  # of the semantic plane
-            mask_bottom = top + tl.where(show > 1, tl.load(row + 2), 0)
-            mask_right = left + tl.load(row + 3)
-            plane = tl.zeros((ROWS * COLUMNS,), dtype=tl.float32)
-            mask = plane
-            reaches = (first_y < tl.maximum(bottom, mask_bottom)) & (first_x < tl.maximum(right, mask_right))
-            if (kind > 0) & reaches & (first_y + ROWS > top) & (first_x + COLUMNS > left):
-                after = inside & (y >= top) & (x >= left)
-                covered = after & (y < bottom) & (x < right)
-                source = planes + (stuff - 1 + kind) * rows * columns
-                plane = tl.where(covered, _semantic_logit(source, y, x, rows, columns, covered), 0.0)
-                masked = after & (y < mask_bottom) & (x < mask_right)
-                scale_y, scale_x = tl.load(scales + 2 * i), tl.load(scales + 2 * i + 1)
-                mask = _mask_logit(masks, i, y - top, x - left, scale_y, scale_x, masked, SIDE)
-                mask = tl.where(masked, mask, 0.0)
+            plane, mask = _bid(
+                planes, masks, windows + 8 * i, scales + 2 * i, i, show, stuff, y, x, rows, columns, inside,
+                first_y, first_x, ROWS, COLUMNS, SIDE,
+            )  # fmt: skip
             plane_best = tl.maximum(plane_best, plane)  # quirk Q9: without the mask
             value = plane + mask  # 0 outside the box, and competing there (quirk Q4)
             winner = tl.where(value > best, channel, winner)
@@ -149,20 +107,10 @@ def _decide(  # type: ignore[no-untyped-def]
             channel += 1
     chosen = tl.where(best > stuff_best, stuff + winner, stuff_index)
     chosen = tl.where(thing_best - plane_best > tl.maximum(best, stuff_best), 255, chosen)
-    place = (image.to(tl.int64) * height + y) * width + x
+    place = (image.to(tl.int64) * 4 * rows + y) * 4 * columns + x
     tl.store(segments + place, chosen.to(tl.uint8), mask=inside)
     seen = tl.where(thing_best > stuff_best, thing_index, stuff_index)
     tl.store(semantic + place, seen.to(tl.uint8), mask=inside)
-
-
-def _windows(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, 8) int32: y1, x1, mask rows, mask columns, semantic y2, x2, class, 0; and (n, 2) float32 mask scales."""
-    corner = boxes.to(torch.int32)  # truncated (quirk Q8)
-    far = boxes[:, 2:].round().to(torch.int32) + 1
-    sides = (corner[:, 2:] - corner[:, :2] + 1).clamp(min=1)
-    kind = classes.to(torch.int32)
-    columns = [corner[:, 1], corner[:, 0], sides[:, 1], sides[:, 0], far[:, 1], far[:, 0], kind, torch.zeros_like(kind)]
-    return torch.stack(columns, dim=1), float(SIDE) / sides.flip(1).float()
 
 
 def panoptic(
@@ -192,33 +140,19 @@ def panoptic(
         in channel order; those that were removed follow.
     """
     images, kinds, rows, columns = logits.shape
-    logits, masks = logits.contiguous(), masks.contiguous()
-    windows, scales = _windows(boxes, classes)
-    scales = scales.contiguous()
     owner = torch.cat([torch.full_like(classes[:1].expand(count), i) for i, count in enumerate(counts)])
     starts = torch.zeros(images + 1, dtype=torch.int32, device=logits.device)
     starts[1:] = torch.cumsum(torch.cat([starts[:1] + count for count in counts]), 0)
-    same = (owner[:, None] == owner) & (classes[:, None] == classes)
-    rank = same.tril(-1).sum(1)
+    placed = thing_masks.place(boxes, masks, classes)
+    kept = thing_masks.keep(placed, owner, starts, alike, overlap, (4 * rows, 4 * columns))
+    alive = torch.zeros(images, dtype=torch.int32, device=logits.device).index_add(0, owner, kept.int())
     first = starts[owner]
-    places = torch.stack([first, rank.to(torch.int32)], dim=1).contiguous()
-    overlaps = torch.zeros((len(boxes), 2), dtype=torch.int32, device=logits.device)
-    kept = torch.zeros(len(boxes), dtype=torch.int8, device=logits.device)
-    blocks = triton.cdiv(16 * rows * columns, 1024)
-    for r in range(alike):
-        arguments = (masks, windows, scales, places, overlaps, kept, r, 4 * rows, 4 * columns)
-        _count_overlaps[len(boxes), blocks](*arguments, 1024, SIDE, enable_fp_fusion=False)
-        area, taken = overlaps[:, 0], overlaps[:, 1]
-        kept = ((area > 0) & (taken.double() / area.clamp(min=1) <= overlap)).to(torch.int8)
-    alive = torch.zeros(images, dtype=torch.int8, device=logits.device).index_add(0, owner, kept)
     lone = (torch.arange(len(boxes), device=logits.device) == first) & (alive[owner] == 0)  # quirks Q5, Q6
     shown = torch.where(lone, 1, 2 * kept).to(torch.int8)
     segments = torch.empty((images, 4 * rows, 4 * columns), dtype=torch.uint8, device=logits.device)
     semantic = torch.empty_like(segments)
-    grid = (triton.cdiv(4 * columns, 64), triton.cdiv(4 * rows, 8), images)
-    shape = (kinds, stuff, rows, columns)
-    _decide[grid](
-        logits, masks, windows, scales, shown, starts, segments, semantic, *shape, 8, 64, SIDE, enable_fp_fusion=False
-    )
+    grid = (triton.cdiv(4 * columns, COLUMNS), triton.cdiv(4 * rows, ROWS), images)
+    arguments = (logits.contiguous(), *placed, shown, starts, segments, semantic, kinds, stuff, rows, columns)
+    _decide[grid](*arguments, ROWS, COLUMNS, SIDE, enable_fp_fusion=False)
     order = torch.argsort(2 * owner + (shown == 0), stable=True) - first
     return segments, semantic, order

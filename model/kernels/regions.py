@@ -33,17 +33,30 @@ def _overlaps(boxes, words, count, width, threshold, ROWS: tl.constexpr):  # typ
     tl.store(words + (group.to(tl.int64) * count + row) * width + tl.program_id(2), bits, mask=known)
 
 
+@triton.jit
+def _either(a, b):  # type: ignore[no-untyped-def]
+    return a | b
+
+
 @triton.jit(do_not_specialize=["count", "width"])
 def _suppress(words, keep, count, width, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """One group: what is not suppressed yet is kept, and suppresses."""
+    """One group, 32 boxes at a time: what is not suppressed is kept, and suppresses."""
     group = tl.program_id(0).to(tl.int64)
-    lane = tl.arange(0, WORDS)
+    lane, row = tl.arange(0, WORDS), tl.arange(0, 32)
     removed = tl.zeros((WORDS,), dtype=tl.int32)
-    for i in range(count):
-        word = tl.load(words + (group * count + i) * width + lane, mask=lane < width, other=0)  # ahead of the decision
-        taken = (tl.sum(tl.where(lane == i // 32, removed, 0), 0) >> (i % 32)) & 1
-        removed = removed | tl.where(taken == 0, word, 0)
-        tl.store(keep + group * count + i, (1 - taken).to(tl.int8))
+    for block in range(width):
+        box = 32 * block + row
+        tile = words + ((group * count + box) * width)[:, None] + lane[None, :]
+        tile = tl.load(tile, mask=(box < count)[:, None] & (lane < width)[None, :], other=0)  # (32, WORDS)
+        among = tl.sum(tl.where(lane[None, :] == block, tile, 0), 1)  # what the 32 suppress of each other
+        before = tl.sum(tl.where(lane == block, removed, 0), 0)
+        found, last = before, ~before
+        while found != last:  # each pass settles one bit more at least: bit k depends on lower ones alone
+            last = found
+            found = before | tl.reduce(tl.where(((last >> row) & 1) == 0, among, 0), 0, _either)
+        kept = ((found >> row) & 1) == 0
+        tl.store(keep + group * count + box, kept.to(tl.int8), mask=box < count)
+        removed = removed | tl.reduce(tl.where(kept[:, None], tile, 0), 0, _either)
 
 
 def nms(boxes: Tensor, threshold: float) -> Tensor:
@@ -55,7 +68,9 @@ def nms(boxes: Tensor, threshold: float) -> Tensor:
     if keep.numel() > 0:
         grid = (groups, triton.cdiv(count, 64), width)
         _overlaps[grid](boxes.contiguous(), words, count, width, threshold, 64, enable_fp_fusion=False)
-        _suppress[(groups,)](words, keep, count, width, triton.next_power_of_2(width), num_warps=1)
+        _suppress[(groups,)](
+            words, keep, count, width, triton.next_power_of_2(width), num_warps=1, enable_fp_fusion=False
+        )
     return keep.bool()
 
 
@@ -141,7 +156,8 @@ def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -
         sizes = _sizes(tuple((t.size(1), t.size(2)) for t in tables), rois.device)
         grid = (len(rois), triton.cdiv(size * size, 16))
         depth = min(max(triton.next_power_of_2(channels), 16), 128)
-        _roi_align[grid](*tables, rois.contiguous(), levels.int(), sizes, out, channels, size, 16, depth)
+        arguments = (*tables, rois.contiguous(), levels.int(), sizes, out, channels, size)
+        _roi_align[grid](*arguments, 16, depth, enable_fp_fusion=True)
     return out.permute(0, 3, 1, 2)
 
 

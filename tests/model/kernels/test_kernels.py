@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 from model import ops  # noqa: E402
-from model.kernels import deformable, panoptic, regions  # noqa: E402
+from model.kernels import deformable, masks, panoptic, regions  # noqa: E402
 from model.network.instance_head import pool, pyramid_levels  # noqa: E402
 from model.network.structures import Pyramid  # noqa: E402
 
@@ -49,9 +49,10 @@ def test_half_precision_keeps_positions_exact(dtype: torch.dtype, tolerance: flo
     torch.testing.assert_close(found[0, 0, 1, :-1].cpu().float(), wanted, atol=tolerance, rtol=0)
 
 
-def test_deformable_convolution_takes_a_batch_of_odd_sizes_and_none() -> None:
+@pytest.mark.parametrize("outputs", [19, 150])
+def test_deformable_convolution_takes_a_batch_of_odd_sizes_and_none(outputs: int) -> None:
     torch.manual_seed(0)
-    features, weight, bias = torch.randn(2, 37, 5, 7), torch.randn(19, 37, 3, 3), torch.randn(19)
+    features, weight, bias = torch.randn(2, 37, 5, 7), torch.randn(outputs, 37, 3, 3), torch.randn(outputs)
     offsets = 2 * torch.randn(2, 18, 5, 7)
     given = [tensor.to(DEVICE) for tensor in (features, offsets, weight, bias)]
     found = deformable.deform_conv2d(*given)
@@ -59,7 +60,7 @@ def test_deformable_convolution_takes_a_batch_of_odd_sizes_and_none() -> None:
     for i in range(2):
         wanted = naive(features[i : i + 1], offsets[i : i + 1], weight).float() + bias[:, None, None]
         torch.testing.assert_close(found[i : i + 1].cpu(), wanted, atol=1e-4, rtol=1e-4)
-    assert deformable.deform_conv2d(given[0][:0], given[1][:0], *given[2:]).shape == (0, 19, 5, 7)
+    assert deformable.deform_conv2d(given[0][:0], given[1][:0], *given[2:]).shape == (0, outputs, 5, 7)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,6 +96,27 @@ def test_the_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
         reloaded = torch.jit.load(str(tmp_path / "convolve.pt"))
         found = reloaded(*(tensor.to(DEVICE) for tensor in given))
         torch.testing.assert_close(found.cpu(), naive(*given).float(), atol=1e-4, rtol=0)
+
+
+def test_masks_over_many_blocks_are_removed_as_the_plain_head_does() -> None:
+    size = 220
+    boxes = torch.tensor([[3.0, 2, 215, 210], [60, 60, 219, 219], [0, 0, 219, 90], [5, 5, 200, 206]])
+    logits = torch.full((4, 28, 28), 2.0)
+    logits[1, :, 14:] = -2
+    logits[3, 10:] = -2
+    kinds = torch.tensor([1, 1, 2, 1])
+    owner, starts = torch.zeros(4, dtype=torch.long), torch.tensor([0, 4], dtype=torch.int32)
+    given = [tensor.to(DEVICE) for tensor in (boxes, logits, kinds, owner, starts)]
+    kept = masks.keep(masks.place(*given[:3]), *given[3:], alike=3, overlap=0.3, size=(size, size))
+    assert size * size > masks.PIXELS * masks.BLOCKS
+    assert torch.where(kept.cpu())[0].tolist() == plain.remove_masks(boxes, logits, kinds, size, size)[0] == [0, 2]
+
+
+def test_suppression_follows_a_chain() -> None:
+    """Each box suppresses the next one alone, so that every other one stays."""
+    left = 4.0 * torch.arange(70)
+    boxes = torch.stack([left, torch.zeros(70), left + 13, torch.full((70,), 13.0)], dim=1)[None]
+    assert regions.nms(boxes.to(DEVICE), 0.5)[0].tolist() == [i % 2 == 0 for i in range(70)]
 
 
 @pytest.mark.parametrize("count", [1, 33, 90])

@@ -1,0 +1,79 @@
+"""`python -m tests.model.kernels.compiled 90`: compiles every kernel as it is launched, for a compute capability.
+
+Needs no device. Prints one JSON line a kernel: registers of a thread, bytes it spills, bytes of shared memory.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from model.kernels import deformable, masks, panoptic, regions
+
+TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+POINTERS = {
+    "table matrix out p2 p3 p4 p5": "*fp16",
+    "moves bias boxes masks scales logits rois": "*fp32",
+    "windows areas places allowed taken starts words levels sizes": "*i32",
+    "shown keep": "*i8",
+    "segments semantic": "*u8",
+}
+TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {"threshold": "fp32"}
+COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
+HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
+FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
+KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
+    (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
+    (deformable._forward, {**HALF, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
+    (deformable._forward, {**FULL, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
+    (deformable._forward, {**FULL, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
+    (masks._count_own, COUNTS, {}),
+    (masks._count_taken, COUNTS, {}),
+    (panoptic._decide, {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "SIDE": masks.SIDE}, {}),
+    (regions._overlaps, {"ROWS": 64}, {}),
+    (regions._suppress, {"WORDS": 32}, {"num_warps": 1}),
+    (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
+]
+
+
+def usage(cubin: bytes) -> dict[str, int]:
+    """What the assembler used."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        told = subprocess.run([TOOL, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    found = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout))
+    return {"registers": int(found["REG"]), "spilled": int(found["STACK"]) + int(found["LOCAL"])}
+
+
+def main(capability: int) -> None:
+    """Compile and tell."""
+    for kernel, constants, options in KERNELS:
+        places = {name: i for i, name in enumerate(kernel.arg_names)}
+        signature = {name: "constexpr" if name in constants else TYPES.get(name, "i32") for name in places}
+        if constants.get("CHANNELS") == FULL["CHANNELS"]:
+            signature = {name: "*fp32" if kind == "*fp16" else kind for name, kind in signature.items()}
+        aligned = [
+            i for name, i in places.items() if signature[name].startswith("*") or name in ("channels", "outputs")
+        ]
+        source = ASTSource(
+            kernel,
+            signature,
+            {(places[name],): value for name, value in constants.items()},
+            {(i,): [["tt.divisibility", 16]] for i in aligned},
+        )
+        built = triton.compile(source, GPUTarget("cuda", capability, 32), {"enable_fp_fusion": True, **options})
+        facts = {"kernel": f"{kernel.__module__}.{kernel.__name__}", "warps": options.get("num_warps", 4)}
+        facts |= {**usage(built.asm["cubin"]), "shared": built.metadata.shared}
+        print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
