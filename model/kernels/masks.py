@@ -121,7 +121,7 @@ def _count_taken(  # type: ignore[no-untyped-def]
 def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float, size: tuple[int, int]) -> Tensor:
     """Which candidates stay: (n,) bool; not those whose mask is empty, or taken to more than a share of `overlap`.
 
-    One launch for all masks' areas, and one for each further candidate of the most frequent class.
+    One launch for all masks' areas, and one for each further candidate of the most frequent class, at least one.
 
     Args:
         masks: of the batch.
@@ -138,7 +138,7 @@ def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float
     taken = torch.zeros_like(areas)
     _count_own[count, BLOCKS](*masks, areas, *size, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     allowed = torch.where(areas > 0, (overlap * areas.double()).floor(), -1.0).to(torch.int32)
-    for r in range(1, alike):
+    for r in range(1, max(alike, 2)):  # a picture without things, as warm-up shows, compiles this kernel too
         arguments = (*masks, places, allowed, taken, r, *size)
         _count_taken[count, BLOCKS](*arguments, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     return taken <= allowed

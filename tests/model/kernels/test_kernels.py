@@ -112,6 +112,16 @@ def test_masks_over_many_blocks_are_removed_as_the_plain_head_does() -> None:
     assert torch.where(kept.cpu())[0].tolist() == plain.remove_masks(boxes, logits, kinds, size, size)[0] == [0, 2]
 
 
+def test_a_picture_without_things_compiles_the_removal_of_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm-up shows black pictures; else the first request would wait for the compiler."""
+    ranks: list[int] = []
+    monkeypatch.setattr(masks, "_count_taken", {(1, masks.BLOCKS): lambda *given, **_: ranks.append(given[6])})
+    nothing, ends = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.tensor([0, 1], dtype=torch.int32)
+    placeholder = masks.place(torch.zeros(1, 4, device=DEVICE), torch.ones(1, 28, 28, device=DEVICE), nothing)
+    masks.keep(placeholder, nothing, ends.to(DEVICE), alike=1, overlap=0.3, size=(64, 64))
+    assert ranks == [1]
+
+
 def test_suppression_follows_a_chain() -> None:
     """Each box suppresses the next one alone, so that every other one stays."""
     left = 4.0 * torch.arange(70)
