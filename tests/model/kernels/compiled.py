@@ -29,16 +29,17 @@ TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split(
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
 FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
+EXACT = {"enable_fp_fusion": False}
 KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
     (deformable._forward, {**HALF, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
     (deformable._forward, {**FULL, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
     (deformable._forward, {**FULL, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
-    (masks._count_own, COUNTS, {}),
-    (masks._count_taken, COUNTS, {}),
-    (panoptic._decide, {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "SIDE": masks.SIDE}, {}),
-    (regions._overlaps, {"ROWS": 64}, {}),
-    (regions._suppress, {"WORDS": 32}, {"num_warps": 1}),
+    (masks._count_own, COUNTS, EXACT),
+    (masks._count_taken, COUNTS, EXACT),
+    (panoptic._decide, {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "SIDE": masks.SIDE}, EXACT),
+    (regions._overlaps, {"ROWS": 64}, EXACT),
+    (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
 ]
 
