@@ -38,15 +38,15 @@ def panoptic_head(height: int, width: int, instances: int, rounds: int, device: 
     logits = F.interpolate(coarse, scale_factor=8.0, mode="bilinear", align_corners=False)[0].to(device)
     boxes, masks, classes = (tensor.to(device) for tensor in random_things(instances, height, width))
     ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
-    found = Detections(boxes, torch.ones(len(boxes)), classes, masks, int(classes.bincount().max()))
+    found = Detections(boxes, boxes.new_ones(len(boxes)), classes, masks, int(classes.bincount().max()))
     works: dict[str, Work] = {
         "ours": lambda: ours.batch(logits[None], [found])[0],
-        "plain": lambda: theirs(*(tensor.cpu() for tensor in (logits, boxes, masks, classes))),
+        "plain": lambda: theirs(logits, boxes, masks, classes),
     }
     decision, wanted = works["ours"](), works["plain"]()
     kept = len(wanted.keep)
     pairs = zip(decision, wanted, strict=True)
-    equal = all(torch.equal(a.cpu()[: len(b)], b) for a, b in pairs)  # a device lists removed candidates as well
+    equal = all(torch.equal(a[: len(b)], b) for a, b in pairs)  # a device lists removed candidates as well
     return _compare(works, rounds, device, {"instances": instances, "kept": kept, "equal": equal})
 
 

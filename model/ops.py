@@ -41,13 +41,13 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     """
     if torch.is_grad_enabled():  # the operator has no backward
         if features.is_cuda:
-            return _deform_conv2d_torchvision(features, offsets, weight, bias)
+            return deform_conv2d_torchvision(features, offsets, weight, bias)
         return _deform_conv2d_gather(features, offsets, weight, bias)
     return torch.ops.upsnet.deform_conv2d(features, offsets, weight, bias)  # type: ignore[no-any-return]
 
 
-def _deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The form on a device with gradients or without Triton.
+def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The form on a device with gradients or without Triton, and the plain one.
 
     torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
     """
@@ -150,7 +150,7 @@ def kernel(device: str) -> str:
 
 def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not has_triton():
-        return _deform_conv2d_torchvision(features, offsets, weight, bias)
+        return deform_conv2d_torchvision(features, offsets, weight, bias)
     from model.kernels import deformable
 
     with torch.cuda.device(features.device):  # Triton launches on the current one

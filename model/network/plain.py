@@ -7,7 +7,6 @@ import copy
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from model.network.convolution import Conv3x3
@@ -15,6 +14,7 @@ from model.network.deformable import DeformableConv
 from model.network.panoptic_head import mask_window, semantic_window
 from model.network.structures import Detections, PanopticLogits
 from model.network.upsnet import UPSNet
+from model.ops import deform_conv2d_torchvision
 
 
 def remove_masks(
@@ -41,11 +41,11 @@ def remove_masks(
             continue
         y1, x1, rows, columns = mask_window(boxes[i])
         resized = F.interpolate(mask_logits[i][None, None], (rows, columns), mode="bilinear", align_corners=False)[0, 0]
-        plane = torch.zeros(height, width)
+        plane = mask_logits.new_zeros((height, width))
         area = plane[y1 : y1 + rows, x1 : x1 + columns]
         area.copy_(resized[: area.size(0), : area.size(1)])
         mask = plane > 0
-        canvas = canvases.setdefault(int(classes[i]), torch.zeros(height, width, dtype=torch.bool))
+        canvas = canvases.setdefault(int(classes[i]), torch.zeros_like(mask))
         taken = int((mask & canvas).sum())
         if int(mask.sum()) == 0 or taken / int(mask.sum()) > 0.3:
             continue
@@ -53,7 +53,7 @@ def remove_masks(
         keep.append(i)
         planes.append(plane)
     if not keep:
-        return [0], torch.zeros(1, height, width)
+        return [0], mask_logits.new_zeros((1, height, width))
     return keep, torch.stack(planes)
 
 
@@ -74,7 +74,7 @@ def panoptic_logits(
     """
     height, width = semantic_logits.shape[1:]
     keep, masks = remove_masks(boxes, mask_logits, classes, height, width)
-    planes = torch.zeros(len(keep), height, width)
+    planes = semantic_logits.new_zeros((len(keep), height, width))
     for plane, i in zip(planes, keep, strict=True):
         if classes[i] > 0:
             y1, x1, y2, x2 = semantic_window(boxes[i])
@@ -141,7 +141,7 @@ class PlainPanopticHead(nn.Module):
         """The decision for one image; arguments as of `PanopticHead`."""
         full = F.interpolate(semantic_logits[None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
         logits, keep = panoptic_logits(full, self.stuff, boxes, mask_logits, classes)
-        return PanopticLogits(panoptic_map(logits), full.argmax(0).byte(), torch.tensor(keep))
+        return PanopticLogits(panoptic_map(logits), full.argmax(0).byte(), torch.tensor(keep, device=full.device))
 
 
 class PlainDeformableConv(nn.Module):
@@ -155,8 +155,7 @@ class PlainDeformableConv(nn.Module):
         """(N, in, H, W) -> (N, out, H, W)."""
         limit = self.conv.offset_limit
         offsets = self.conv.offset(features).clamp(-limit, limit)
-        sampled: Tensor = torchvision.ops.deform_conv2d(features, offsets, self.conv.weight, self.conv.bias, padding=1)
-        return sampled
+        return deform_conv2d_torchvision(features, offsets, self.conv.weight, self.conv.bias)
 
 
 def plain_conv(conv: Conv3x3) -> nn.Conv2d:

@@ -49,6 +49,18 @@ def test_tiled_and_plain_heads_are_equal(head: torch.nn.Module, seed: int, count
     assert torch.equal(decision.semantic, plainly.semantic)
 
 
+@pytest.mark.parametrize("kind", [PanopticHead, PlainPanopticHead])
+@pytest.mark.parametrize("things", [True, False])
+def test_both_heads_work_on_the_device_of_their_input(kind: type[torch.nn.Module], things: bool) -> None:
+    logits, boxes, masks, classes = random_case(0, 9)
+    classes = classes * things  # else placeholders: nothing is kept
+    wanted = kind(5)(logits, boxes, masks, classes)
+    with torch.device("meta"):  # where anything lies that is made without naming a device
+        found = kind(5)(logits, boxes, masks, classes)
+    assert torch.equal(found.segments, wanted.segments)
+    assert torch.equal(found.keep, wanted.keep)
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (8, 300), (70, 9), (41, 53)])
 def test_tiles_round_as_the_whole_does(rows: int, columns: int) -> None:
     logits = torch.randn(7, rows, columns)
