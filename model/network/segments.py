@@ -183,10 +183,8 @@ def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tupl
 def bounding_boxes(segment_ids: Tensor) -> Tensor:
     """(H, W) ids 0..255 -> (256, 4) int64 x, y, width, height of each; what has no pixel gets the whole image."""
     height, width = segment_ids.size(0), segment_ids.size(1)
-    in_row = torch.zeros((256, height), dtype=torch.uint8, device=segment_ids.device)
-    in_column = torch.zeros((256, width), dtype=torch.uint8, device=segment_ids.device)
-    in_row[segment_ids, torch.arange(height, device=segment_ids.device)[:, None]] = 1
-    in_column[segment_ids, torch.arange(width, device=segment_ids.device)] = 1
-    y, x = in_row.argmax(1), in_column.argmax(1)
-    y_end, x_end = height - in_row.flip(1).argmax(1), width - in_column.flip(1).argmax(1)
+    in_row = torch.zeros((height, 256), dtype=torch.uint8, device=segment_ids.device).scatter(1, segment_ids, 1)
+    in_column = torch.zeros((256, width), dtype=torch.uint8, device=segment_ids.device).scatter(0, segment_ids, 1)
+    y, x = in_row.argmax(0), in_column.argmax(1)
+    y_end, x_end = height - in_row.flip(0).argmax(0), width - in_column.flip(1).argmax(1)
     return torch.stack([x, y, x_end - x, y_end - y], dim=1)

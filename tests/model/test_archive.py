@@ -1,6 +1,7 @@
 """A tiny network through checkpoint, export and archive: the same answer at each station."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_eager_scripted_and_reloaded_agree_bit_by_bit(checkpoint: Path, tmp_path
     for name in answers[0]._fields:
         assert torch.equal(getattr(answers[0], name), getattr(answers[1], name)), name
         assert torch.equal(getattr(answers[0], name), getattr(answers[2], name)), name
+
+
+def test_no_number_is_copied_to_a_device_for_each_image(tiny: Path) -> None:
+    """TorchScript makes `torch.tensor(1, device=...)` of `x[...] = 1`, and the host waits for the copy."""
+    copies = []
+    with zipfile.ZipFile(tiny) as file:
+        for name in file.namelist():
+            if name.endswith(".py"):
+                copies += re.findall(r"torch\.tensor\(.*device=.*", file.read(name).decode())
+    assert len(copies) == 1  # of `PanopticHead.forward`, which a device with kernels never calls
+    assert "semantic_logits" in copies[0]
 
 
 def test_answers_add_up_for_awkward_sizes(tiny: Path) -> None:
