@@ -7,7 +7,8 @@
 
 Times are medians of alternated rounds, by the clock and of the processor: where other work shares the machine, read
 `cpu_ratio` with `--threads 1`. `plain` is the same weights with the convolutions of torch and torchvision and
-every panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike.
+every panoptic logit at full size; equal means the same segments and 99.99 % of the pixels alike, which float16
+may miss by its rounding. Weights have the precision in which they are served; peers compute under torch's autocast.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model import benchmark_parts, export, memory
+from model import archive, benchmark_parts, export, memory
 from model.checkpoint import Checkpoint
 from model.command import run
 from model.network.backbone import fold_norms
@@ -29,18 +30,19 @@ from model.network.instance_head import Candidates
 from model.network.plain import plainly
 from model.network.structures import Chosen
 from model.network.upsnet import CONFIGURATIONS, UPSNet
-from model.predictor import choose_device
-from model.timing import Work, alternate, peak_bytes, seconds
+from model.predictor import DTYPES, choose_device, choose_precision
+from model.timing import Times, Work, alternate, peak_bytes
 from model.training.initialise import initialise
 
 
 class StandIns(Candidates):
-    """Random weights find nothing: proposals of every class in turn stand for the panoptic path's detections."""
+    """Random weights find nothing: proposals, four of each class, stand for the panoptic path's detections."""
 
     def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
         """The first `limit` boxes of each image, at least one of them, with descending scores."""
         images, count = boxes.size(0), min(self.limit, boxes.size(1))
-        classes = torch.arange(count, device=boxes.device) % (scores.size(2) - 1) + 1
+        index = torch.arange(count, device=boxes.device)
+        classes = torch.div(index, 4, rounding_mode="floor") % (scores.size(2) - 1) + 1
         found = torch.linspace(0.99, 0.61, count, device=boxes.device)
         counts = torch.full((images,), count, device=boxes.device)
         return Chosen(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
@@ -100,6 +102,17 @@ def measure_stages(network: UPSNet, images: list[Tensor], rounds: int, device: s
     }
 
 
+def measure_batches(served: Any, images: list[Tensor], counts: list[int], rounds: int, device: str) -> dict[str, Any]:
+    """Pictures a second of each batch size."""
+    result = {}
+    for count in tqdm(counts, desc="batch sizes", unit="size", disable=None):
+        served(images[:count])  # twice before it counts, as at warm-up
+        times = alternate({"ours": lambda: served(images[:count])}, rounds, device)  # noqa: B023
+        result[str(count)] = {"images_per_second": count / times.seconds["ours"]}
+        say(f"batch {count}: {count / times.seconds['ours']:.3f} images/s")
+    return result
+
+
 def same_answer(a: Any, b: Any) -> bool:
     """Whether two answers have the same segments and at least 99.99 % of their pixels alike."""
     if a.classes.tolist() != b.classes.tolist():
@@ -112,54 +125,68 @@ def compare_plain(network: UPSNet, served: Any, images: list[Tensor], rounds: in
     plain = plainly(network)
     equal = all(same_answer(a, b) for a, b in zip(served(images), plain(images), strict=True))
     times = alternate({"ours": lambda: served(images), "plain": lambda: plain(images)}, rounds, device)
-    return {**times.ratios("plain"), "equal": equal, **times._asdict()}
+    return {**times.ratios("plain"), "equal": equal, **rates(times, len(images))}
 
 
 def compare_peers(
-    served: Any, image: Tensor, works: dict[str, Callable[[], Any]], rounds: int, device: str
+    served: Any, images: list[Tensor], works: dict[str, Work], rounds: int, device: str
 ) -> dict[str, Any]:
     """The served network against other networks."""
-    times = alternate({"ours": lambda: served([image]), **works}, rounds, device)
-    return {**times._asdict(), **{name: times.ratios(name) for name in works}}
+    times = alternate({"ours": lambda: served(images), **works}, rounds, device)
+    return {**rates(times, len(images)), **{name: times.ratios(name) for name in works}}
 
 
-def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
-    """Everything the arguments ask for, printed as it comes."""
-    height, width = args.size
-    result: dict[str, Any] = {"threads": torch.get_num_threads(), "device": device, "size": f"{height}x{width}"}
-    if args.part:
-        compare: Callable[..., dict[str, Any]] = getattr(benchmark_parts, args.part)
-        height, width = height + -height % 32, width + -width % 32
-        sizes = args.instances if args.part == "panoptic_head" else [256]
-        stride = benchmark_parts.STRIDES[args.part]
-        result[args.part] = [compare(height // stride, width // stride, n, args.rounds, device) for n in sizes]
-        for row in result[args.part]:
-            say(f"{args.part} {row}")
-        return result
-    works = benchmark_parts.peers(height, width, device) if "peers" in args.against else {}
+def rates(times: Times, count: int) -> dict[str, Any]:
+    """Times of works that take `count` pictures each, and pictures a second."""
+    return {**times._asdict(), "images_per_second": {name: count / taken for name, taken in times.seconds.items()}}
+
+
+def measure_part(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """One part alone, printed as it comes."""
+    compare: Callable[..., dict[str, Any]] = getattr(benchmark_parts, args.part)
+    height, width = (side + -side % 32 for side in args.size)
+    sizes = args.instances if args.part == "panoptic_head" else [256]
+    stride = benchmark_parts.STRIDES[args.part]
+    rows = []
+    for size in sizes:
+        rows.append(compare(height // stride, width // stride, size, args.rounds, device))
+        say(f"{args.part} {rows[-1]}")
+    return {args.part: rows}
+
+
+def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Everything that the arguments ask for, printed as it comes."""
+    count, (height, width) = max(args.batch), args.size
+    works = benchmark_parts.peers(args.size, count, device, dtype) if "peers" in args.against else {}
     network = open_network(args.source, args.size, args.instances[0], device)
     folded = copy.deepcopy(network)
     fold_norms(folded)
+    for each in (network, folded):
+        archive.cast_weights(each, dtype)
     served = export.script(folded)
-    images = sample_images(height, width, max(args.batch), device)
-    result["stages"] = measure_stages(folded, images[:1], args.rounds, device)
+    images = sample_images(height, width, count, device)
+    result: dict[str, Any] = {"stages": measure_stages(folded, images[:1], args.rounds, device)}
     for name, row in result["stages"].items():
         memory = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:9.1f} MB"
         say(f"{name:14} {1000 * row['seconds']:9.1f} ms {100 * row['share']:5.1f} % {memory}")
-    result["batches"] = {}
-    for count in tqdm(args.batch, desc="batch sizes", unit="size", disable=None):
-        for _ in range(2):
-            served(images[:count])
-        taken = min(seconds(lambda: served(images[:count]), device) for _ in range(args.rounds))  # noqa: B023
-        result["batches"][str(count)] = {"images_per_second": count / taken}
-        say(f"batch {count}: {count / taken:.3f} images/s")
+    result["batches"] = measure_batches(served, images, args.batch, args.rounds, device)
     if "plain" in args.against:
-        result["plain"] = compare_plain(network, served, images[:1], args.rounds, device)
+        result["plain"] = compare_plain(network, served, images, args.rounds, device)
         say(f"plain: {result['plain']}")
     if works:
-        result["peers"] = compare_peers(served, images[0], works, args.rounds, device)
+        result["peers"] = compare_peers(served, images, works, args.rounds, device)
         say(f"peers: {result['peers']}")
     return result
+
+
+def measure(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """What was measured, and how."""
+    height, width = args.size
+    how = {"threads": torch.get_num_threads(), "device": device, "size": f"{height}x{width}"}
+    if args.part:
+        return {**how, "precision": "float32", **measure_part(args, device)}
+    precision = choose_precision(args.precision, device)
+    return {**how, "precision": precision, **measure_network(args, device, DTYPES[precision])}
 
 
 def say(line: str) -> None:
@@ -198,16 +225,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("source", nargs="?", help=f"archive, or {', '.join(CONFIGURATIONS)} with random weights")
     parser.add_argument("--size", type=height_by_width, default=(800, 1333), help="HEIGHTxWIDTH (default: 800x1333)")
     parser.add_argument("--batch", type=numbers, default=[1], help="batch sizes, comma-separated (default: 1)")
-    parser.add_argument("--against", type=names, default=[], help="plain, peers or both, comma-separated")
+    parser.add_argument("--against", type=names, default=[], help="plain, peers or both, at the largest batch")
     parser.add_argument("--part", choices=list(benchmark_parts.STRIDES), help="measure one part alone")
     parser.add_argument("--instances", type=numbers, default=[20], help="things in a picture (default: 20)")
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each (default: 5)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", *DTYPES), help="of the weights (default: as they are served)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
     if (args.source is None) == (args.part is None):
         parser.error("give an archive or a configuration, or --part without one")
+    if args.part and args.precision == "float16":
+        parser.error("--part measures in float32")
     if args.threads:
         torch.set_num_threads(args.threads)
     memory.keep()

@@ -82,8 +82,8 @@ def _compare(works: dict[str, Work], rounds: int, device: str, facts: dict[str, 
     return {**facts, **times._asdict(), "bytes": memory, **times.ratios("plain")}
 
 
-def peers(height: int, width: int, device: str) -> dict[str, Work]:
-    """Other networks with a ResNet-50, random weights, one image of the size; without their post-processing to maps.
+def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Work]:
+    """Other networks with a ResNet-50, random weights, on `count` images; without their post-processing to maps.
 
     Raises:
         CommandError: transformers is not installed.
@@ -101,12 +101,24 @@ def peers(height: int, width: int, device: str) -> dict[str, Work]:
     )
     mask2former = Mask2FormerForUniversalSegmentation(config).eval().to(device)
     mask_rcnn = torchvision.models.detection.maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, min_size=min(height, width), max_size=max(height, width)
+        weights=None, weights_backbone=None, min_size=min(size), max_size=max(size)
     )
     mask_rcnn = mask_rcnn.eval().to(device)
-    image = torch.rand(3, height, width, device=device)
-    padded = F.pad(image, [0, -width % 32, 0, -height % 32])[None]
+    images = torch.rand(count, 3, *size, device=device)
+    padded = F.pad(images, [0, -size[1] % 32, 0, -size[0] % 32])
     return {
-        "torchvision maskrcnn_resnet50_fpn": lambda: mask_rcnn([image]),
-        "transformers Mask2Former-R50": lambda: mask2former(pixel_values=padded),
+        "torchvision maskrcnn_resnet50_fpn": in_precision(lambda: mask_rcnn(list(images)), device, dtype),
+        "transformers Mask2Former-R50": in_precision(lambda: mask2former(pixel_values=padded), device, dtype),
     }
+
+
+def in_precision(work: Work, device: str, dtype: torch.dtype) -> Work:
+    """The same work with its convolutions and products in `dtype`."""
+    if dtype == torch.float32:
+        return work
+
+    def run() -> Any:
+        with torch.autocast(torch.device(device).type, dtype):
+            return work()
+
+    return run

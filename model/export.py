@@ -25,6 +25,7 @@ from model.network.upsnet import UPSNet
 def script(network: UPSNet) -> torch.jit.ScriptModule:
     """The network as TorchScript, unfrozen: its weights can still be cast and moved."""
     with archive.quiet():
+        torch.jit.set_fusion_strategy([])  # as `archive.load`: what runs here is what is served
         return torch.jit.script(network)
 
 

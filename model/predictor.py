@@ -15,6 +15,7 @@ from model.categories import Category
 from model.panoptic import Panoptic, Segment
 
 Image = NDArray[np.uint8]
+DTYPES = {"float32": torch.float32, "float16": torch.float16}  # by precision
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ def choose_device(device: str) -> str:
     return device
 
 
+def choose_precision(precision: str, device: str) -> str:
+    """`auto` becomes `float16` on CUDA, else `float32`.
+
+    Raises:
+        archive.ArchiveError: a CPU does not serve in float16.
+    """
+    on_cpu = device == "cpu"
+    if on_cpu and precision == "float16":
+        raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 on a CPU.")
+    if precision == "auto":
+        return "float32" if on_cpu else "float16"
+    return precision
+
+
 class Predictor:
     """A loaded archive on one device.
 
@@ -60,10 +75,7 @@ class Predictor:
     def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto") -> None:
         path = Path(path)
         self.device = choose_device(device)
-        on_cpu = self.device == "cpu"
-        self.precision = ("float32" if on_cpu else "float16") if precision == "auto" else precision
-        if on_cpu and self.precision == "float16":
-            raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 on a CPU.")
+        self.precision = choose_precision(precision, self.device)
         self.kernel = ops.kernel(self.device)
         if self.device == "cpu":
             memory.keep()

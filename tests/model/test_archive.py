@@ -52,6 +52,13 @@ def test_eager_scripted_and_reloaded_agree_bit_by_bit(checkpoint: Path, tmp_path
         assert torch.equal(getattr(answers[0], name), getattr(answers[2], name)), name
 
 
+def test_a_network_is_scripted_to_run_as_an_archive_does() -> None:
+    with archive.quiet():
+        torch.jit.set_fusion_strategy([("STATIC", 2)])
+        export.script(build_network("camvid_demo", LABELS))
+        assert torch.jit.set_fusion_strategy([]) == []
+
+
 def test_no_number_is_copied_to_a_device_for_each_image(tiny: Path) -> None:
     """TorchScript makes `torch.tensor(1, device=...)` of `x[...] = 1`, and the host waits for the copy."""
     copies = []

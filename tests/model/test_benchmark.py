@@ -1,12 +1,15 @@
 """The benchmark on tiny networks: what it prints and writes; no test looks at a time."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model import benchmark
+from model.command import run
 from model.timing import peak_bytes
 
 
@@ -18,6 +21,8 @@ def test_stages_and_plain_comparison(source: str, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())
     assert figures["plain"]["equal"] is True
     assert figures["plain"]["ratio"] > 0
+    assert figures["plain"]["images_per_second"]["plain"] == pytest.approx(2 / figures["plain"]["seconds"]["plain"])
+    assert figures["precision"] == "float32"
     assert list(figures["batches"]) == ["1", "2"]
     assert sum(row["share"] for row in figures["stages"].values()) == pytest.approx(1)
     assert {"backbone", "pyramid", "rpn", "instance_head", "semantic_head", "panoptic_head"} <= set(figures["stages"])
@@ -45,7 +50,43 @@ def test_peak_memory_counts_what_a_run_allocates() -> None:
     assert 90e6 < found < 200e6
 
 
-@pytest.mark.parametrize("wrong", [["x", "--batch", "0"], ["x", "--size", "8"], [], ["x", "--against", "magic"]])
+def test_stand_ins_share_classes_so_that_masks_are_removed() -> None:
+    boxes, scores = torch.rand(2, 30, 4, 4), torch.rand(2, 30, 4)
+    classes = benchmark.StandIns(0.05, 0.0, 14).panoptic(boxes, scores).classes
+    assert classes[1].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [1] * 2
+
+
+def test_half_precision_on_a_cpu_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    line = ["benchmark", "camvid_demo", "--size", "64x96", "--device", "cpu", "--precision", "float16"]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as stop:
+        run(benchmark.main)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_device_is_compared_with_itself(precision: str, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    options = ["--size", "360x480", "--batch", "2", "--against", "plain", "--rounds", "1", "--device", "cuda"]
+    archive = str(Path(__file__).parents[2] / "weights/camvid_demo.pt")
+    benchmark.main([archive, *options, "--precision", precision, "--json", str(out)])
+    figures = json.loads(out.read_text())
+    assert figures["precision"] == precision
+    assert figures["plain"]["ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["x", "--batch", "0"],
+        ["x", "--size", "8"],
+        [],
+        ["x", "--against", "magic"],
+        ["--part", "deformable", "--precision", "float16"],
+    ],
+)
 def test_bad_usage_exits_with_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         benchmark.main(wrong)
