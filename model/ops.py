@@ -5,6 +5,8 @@ The schemas below belong to the archive's format version: archives hold calls to
 
 import functools
 import importlib.util
+import os
+import shutil
 import warnings
 from typing import Any
 
@@ -130,15 +132,19 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed; says once where it is not."""
-    found = importlib.util.find_spec("triton") is not None
-    if not found:
+    """Whether Triton is installed and finds the C compiler that it needs; says once where it is not so."""
+    missing = ""
+    if importlib.util.find_spec("triton") is None:
+        missing = "Triton is not installed"
+    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        missing = "There is no C compiler for Triton (install gcc or clang, or name one in CC)"
+    if missing:
         warnings.warn(
-            "Triton is not installed: deformable convolutions and the panoptic head take their slower forms.",
+            f"{missing}: deformable convolutions and the panoptic head take their slower forms.",
             RuntimeWarning,
             stacklevel=2,
         )
-    return found
+    return not missing
 
 
 def kernel(device: str) -> str:
