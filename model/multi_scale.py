@@ -20,6 +20,7 @@ from torch import Tensor
 from model import archive, codec
 from model.archive import Metadata
 from model.checkpoint import Checkpoint
+from model.network import boxes as box_ops
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
 from model.network.rpn import present
@@ -99,7 +100,7 @@ class MultiScale:
         scale = frame.scales[0]
         views = [self.view(image, transform, mirrored) for transform, mirrored in self.views]
         logits = torch.stack([bring_logits(view, frame, width) for view in views]).mean(0)
-        boxes = torch.cat([bring_boxes(view.boxes, view, scale, width) for view in views])
+        boxes = torch.cat([bring_boxes(view, frame, width) for view in views])
         scores = torch.cat([view.scores for view in views])
         chosen = network.candidates.panoptic(boxes[None], scores[None])
         count = int(chosen.counts[0])
@@ -149,11 +150,12 @@ def mirror(boxes: Tensor, width: float) -> Tensor:
     return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], -1)
 
 
-def bring_boxes(boxes: Tensor, view: View, scale: float, width: int) -> Tensor:
-    """Boxes of a view in the frame at `scale` of an image of this width."""
-    if view.mirrored:
-        boxes = mirror(boxes, width * view.scale)
-    return boxes if view.scale == scale else boxes * (scale / view.scale)
+def bring_boxes(view: View, frame: Batch, width: int) -> Tensor:
+    """Boxes of a view of an image of this width, in the frame; sides are rounded, so some would leave it."""
+    boxes = mirror(view.boxes, width * view.scale) if view.mirrored else view.boxes
+    scale = frame.scales[0]
+    boxes = boxes if view.scale == scale else boxes * (scale / view.scale)
+    return box_ops.clip(boxes, *frame.sizes[0])
 
 
 def bring_logits(view: View, frame: Batch, width: int) -> Tensor:

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model import codec
+from model.benchmark import StandIns
 from model.multi_scale import MultiScale, blend, mirror
+from model.network.structures import Chosen
 from model.predictor import Predictor
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +36,26 @@ def test_mirrored_views_see_a_mirrored_image_mirrored(photo: codec.Pixels) -> No
     there = network.analyze([photo])[0].semantic
     back = network.analyze([np.ascontiguousarray(photo[:, ::-1])])[0].semantic[:, ::-1]
     assert (there == back).mean() > 0.98  # the grid of pixels itself is not symmetric
+
+
+class AtTheRight(StandIns):
+    """Every box ends at the right edge of its view, and the last view's come first."""
+
+    def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
+        height, width = size
+        box = proposals.new_tensor([width - 20.0, 0.0, width - 1.0, height - 1.0])
+        return box.expand(len(proposals), deltas.size(1) // 4, 4)
+
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
+        return super().panoptic(boxes.flip(1), scores)
+
+
+def test_a_box_at_the_edge_of_a_mirrored_view_stays_in_the_frame(photo: codec.Pixels) -> None:
+    """480 columns are 146.67 of a view with 147: mirrored there, its last column lies a pixel outside the frame."""
+    analyst = MultiScale.of_archive(DEMO, "cpu", [110], flip=True)
+    analyst.network.candidates = AtTheRight(0.05, 0.0, 2)
+    found = analyst.analyze([photo[:360, :480]])[0]
+    assert found.panoptic.segment_ids.shape == (360, 480)
 
 
 def test_boxes_mirror_and_mirror_back() -> None:
