@@ -115,9 +115,11 @@ def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metad
     would profile two runs and compile for each shape of a picture, while every pass worth fusing is an operator here.
 
     Raises:
-        ArchiveError: there is no usable archive at the path, or the device cannot hold it.
+        ArchiveError: there is no usable archive at the path, it is not the one that its manifest lists, or the device
+            cannot hold it.
     """
     metadata = read_metadata(path)
+    verify(path)  # before any of its code runs
     try:
         with quiet():
             torch.jit.set_fusion_strategy([])

@@ -4,43 +4,14 @@ UPSNET_MODEL=weights/camvid_demo.pt python -m service
 """
 
 import argparse
-import json
-import logging
 import sys
-import time
-import warnings
 
 from service import settings as settings_module
 from service.app import create_app
+from service.logs import set_up_logging
 from service.memory import settle
 from service.server import make_server
-from service.settings import Settings, SettingsError
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """A record as JSON."""
-        entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["trace"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to stderr as the settings say."""
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags of a client's file: it would write our log
+from service.settings import SettingsError
 
 
 def main() -> int:
@@ -53,11 +24,16 @@ def main() -> int:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    set_up_logging(settings)
+    set_up_logging(settings.log_format, settings.log_level)
     app = create_app(settings)
     server = make_server(app, settings)
     settle()
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # uvicorn has logged why
+        place = f"{settings.host}:{settings.port}"
+        print(f"error: cannot listen on {place}. Set UPSNET_PORT to a free port.", file=sys.stderr)  # noqa: T201
+        return 1
     return 0 if server.started and app.state.engine.failure is None else 1
 
 

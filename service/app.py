@@ -18,6 +18,7 @@ from service.body import read_image
 from service.engine import Engine, InProcess, Timing
 from service.envelope import Envelope
 from service.errors import ClientGoneError, InternalError, RequestError, ServiceError
+from service.logs import Bursts
 from service.metrics import Metrics
 from service.pages import add_pages
 from service.problems import add_error_handlers, problem, request_id
@@ -84,9 +85,12 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
 
 def make_pool(settings: Settings, metrics: Metrics, on_change: Callable[[int], None]) -> WorkerPool:
     """One worker process a device, each with the settings' archive."""
-    devices = settings.device.split(",")
+    logs = settings.log_format, settings.log_level
     return WorkerPool(
-        {device: partial(load_predictor, settings.model, device, settings.precision) for device in devices},
+        {
+            device: partial(load_predictor, settings.model, device, settings.precision, *logs)
+            for device in settings.device.split(",")
+        },
         warmup_sizes=settings.warmup_sizes,
         max_pixels=settings.max_pixels,
         on_change=on_change,
@@ -169,7 +173,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
 
 def add_panoptic(app: FastAPI, engine: Engine) -> None:
     """The route that all this is for."""
-    settings, metrics = engine.settings, engine.metrics
+    settings, metrics, refusals = engine.settings, engine.metrics, Bursts()
 
     async def answer(request: Request, timing: Timing, started: float) -> Answer:
         check_key(request, settings.api_keys)
@@ -177,7 +181,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         overlay = parse_view(request)
         timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
         engine.check_ready()
-        content = await read_image(request, settings.max_bytes, settings.body_timeout_ms / 1000)
+        content = await read_image(request, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
         work = engine.segment(content, form, overlay, request_id(request), timing)
         return await unless_gone(request, work)
 
@@ -201,6 +205,8 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             return Response(result.content, 200, headers, result.media_type)
         except ServiceError as error:
             status, code, outcome = error.status, error.code, error.outcome
+            if error.retry_after is not None:
+                refusals.note(error.detail)
             return problem(request, error)
         except asyncio.CancelledError:
             status, code, outcome = 499, "client_gone", "cancelled"

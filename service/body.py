@@ -1,6 +1,7 @@
 """From an open request to the bytes of its image, within limits of size and time."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from python_multipart import MultipartParser
@@ -8,35 +9,44 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BodyError, ClientGoneError
+from service.errors import BodyError, ClientGoneError, DeadlineExceededError
 
 FORM_OVERHEAD = 65_536
 """Bytes of a multipart body beside its image."""
+PART_OVERHEAD = 256
+"""Bytes that a part counts for, whatever it holds: headers are read slowly."""
+PIECE = 65_536
+"""Bytes of a form that are read before what is beside its image is counted."""
 DISCARD_SECONDS = 5.0
 DISCARD_FACTOR = 4
 """After a 413 this many times the limit is still read, so that the client sees the answer and not a reset."""
 
 
-async def read_image(request: Request, max_bytes: int, seconds: float) -> bytes:
+async def read_image(request: Request, max_bytes: int, seconds: float, deadline: float) -> bytes:
     """The image of a request: the part `image` of a multipart form, else the whole body.
 
     Args:
         request: whose body was not read yet.
         max_bytes: of the image.
         seconds: for the whole body to arrive.
+        deadline: of the request, by `time.monotonic`.
 
     Raises:
         BodyError: 400 malformed or empty, 408 too slow, 413 too large.
+        DeadlineExceededError: it passed first.
         ClientGoneError: the client left before the end.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     is_form = kind == b"multipart/form-data"
     limit = max_bytes + (FORM_OVERHEAD if is_form else 0)
     chunks = request.stream()
+    left = deadline - time.monotonic()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(min(seconds, left)):
             body = await _read(chunks, limit, request.headers.get("content-length"))
     except TimeoutError:
+        if left < seconds:
+            raise DeadlineExceededError() from None
         raise BodyError(408, f"The body did not arrive within {seconds:g} s. Send it faster.") from None
     except ClientDisconnect:
         raise ClientGoneError() from None
@@ -86,7 +96,12 @@ def image_part(body: bytes, boundary: bytes) -> bytes:
     parts = _Parts()
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
-        parser.write(body)
+        for start in range(0, len(body), PIECE):
+            parser.write(body[start : start + PIECE])
+            if parts.overhead > FORM_OVERHEAD:
+                raise BodyError(
+                    400, f"The form has more than {FORM_OVERHEAD} bytes beside its image. Send the file alone."
+                )
         parser.finalize()
     except (FormParserError, ValueError) as error:
         raise BodyError(400, "The form is malformed. Send multipart/form-data with the file in `image`.") from error
@@ -103,6 +118,7 @@ class _Parts:
     def __init__(self) -> None:
         self.image: bytearray | None = None
         self.ended = False
+        self.overhead = 0
         self._field, self._value = b"", b""
         self._headers: dict[bytes, bytes] = {}
         self._wanted = False
@@ -120,12 +136,15 @@ class _Parts:
 
     def _begin(self) -> None:
         self._headers, self._wanted = {}, False
+        self.overhead += PART_OVERHEAD
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
+        self.overhead += end - start
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self.overhead += end - start
 
     def _header_end(self) -> None:
         self._headers[self._field.lower()] = self._value
@@ -140,6 +159,8 @@ class _Parts:
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted and self.image is not None:
             self.image += data[start:end]
+        else:
+            self.overhead += end - start
 
     def _end(self) -> None:
         self.ended = True

@@ -174,12 +174,12 @@ class Engine:
         log.info("ready: %s on %s, %s, kernel %s", backend.model_name, *facts.values())
 
     async def start_or_fail(self) -> None:
-        """Start; a failure is logged in one line, kept in `failure` and told to `on_failure`."""
+        """Start; a failure is logged, in one line where it is foreseen, kept in `failure` and told to `on_failure`."""
         try:
             await self.start()
-        except WorkerStartError as error:
+        except Exception as error:
             self.failure = str(error)
-            log.error("cannot start: %s", error)
+            log.error("cannot start: %s", error, exc_info=None if isinstance(error, WorkerStartError) else error)
             self.on_failure()
 
     async def close(self) -> None:

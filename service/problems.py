@@ -32,7 +32,7 @@ def problem(request: Request, error: ServiceError) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
-    if error.status in (408, 413):
+    if error.status in (408, 413, 504):
         headers["Connection"] = "close"  # the rest of the body is not wanted
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

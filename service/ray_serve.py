@@ -32,9 +32,9 @@ except ModuleNotFoundError as error:
     sys.exit(f"error: this needs the extra `ray` ({error}). Install it with `uv sync --extra ray`.")
 
 from service import settings as settings_module
-from service.__main__ import set_up_logging
 from service.app import create_app
 from service.engine import Engine
+from service.logs import set_up_logging
 from service.settings import Settings, SettingsError
 
 EXPORT_SECONDS = 5.0
@@ -48,7 +48,7 @@ class Replica:
     """
 
     def __init__(self, settings: Settings) -> None:
-        set_up_logging(settings)
+        set_up_logging(settings.log_format, settings.log_level)
         self._app = create_app(settings)
         self._app.add_middleware(OneRequestId)
         self._exporting = asyncio.ensure_future(export(self._app.state.engine))

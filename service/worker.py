@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import hashlib
 import logging
 import multiprocessing
@@ -52,6 +53,9 @@ class Worker:
         factory: makes the predictor, in the process.
         warmup_sizes: heights and widths to run before it is ready.
 
+    Raises:
+        WorkerStartError: this process has too much open.
+
     Attributes:
         description: metadata, device, precision, kernel and model_name of its predictor, once ready.
         device_memory: bytes it last said to hold.
@@ -72,17 +76,23 @@ class Worker:
         self._spawned: asyncio.Future[None] | None = None
         self._stopping: asyncio.Future[None] | None = None
         context = multiprocessing.get_context("spawn")
-        self._pipe, self._far_end = context.Pipe()
+        try:
+            self._pipe, self._far_end = context.Pipe()
+        except OSError as error:
+            raise WorkerStartError(f"No pipe to a worker can be opened: {error}.") from error
         self._process = context.Process(target=main, args=(self._far_end, factory, warmup_sizes), daemon=True)
 
     async def start(self) -> None:
         """Return when its predictor is loaded and warm.
 
         Raises:
-            WorkerStartError: it refused, or ended before.
+            WorkerStartError: it refused, ended before, or the host has no room for a process.
         """
         self._spawned = self._loop.run_in_executor(None, self._process.start)
-        await asyncio.shield(self._spawned)
+        try:
+            await asyncio.shield(self._spawned)
+        except OSError as error:
+            raise WorkerStartError(f"A worker cannot be started: {error}.") from error
         self.pid = self._process.pid or 0
         atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
         self._far_end.close()  # so that its end of the pipe ends with it
@@ -102,7 +112,7 @@ class Worker:
         block = self._take_block(size)
         order = _Order(images, block, places, self._loop.create_future())
         self.outstanding += 1
-        watchdog = self._loop.call_later(HANG_SECONDS * (self.outstanding + 1), self._end_hung)
+        watchdog = self._loop.call_later(HANG_SECONDS * self.outstanding, self._end_hung)
         try:
             await self._copy(_write, order)
             self._sent += 1
@@ -131,7 +141,9 @@ class Worker:
         self._lose("it was stopped")
         self._far_end.close()
         if self._spawned:
-            await self._spawned
+            with contextlib.suppress(OSError):
+                await self._spawned
+        if self._process.pid is not None:
             atexit.unregister(self._process.kill)
             self._process.kill()
             await asyncio.to_thread(self._process.join)

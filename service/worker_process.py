@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model.panoptic import Panoptic
+from service.logs import set_up_logging
 from service.shared_memory import Block, Pixels, Place
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ class Predictor(Protocol):
 Factory = Callable[[], Predictor]
 
 
-def load_predictor(path: Path, device: str, precision: str) -> Predictor:
+def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
     """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    set_up_logging(log_form, log_level)
     from model.predictor import Predictor as ArchivePredictor
 
     return ArchivePredictor(path, device, precision)

@@ -181,6 +181,7 @@ class WorkerPool:
         self._workers.add(worker)
         try:
             await worker.start()
+            self._check_same(worker)
         except BaseException:
             await self._stop(worker)
             raise
@@ -193,6 +194,16 @@ class WorkerPool:
             self._observer.device_memory_found(worker.description["device"], worker.description["device_memory_total"])
         self._tell()
         return worker
+
+    def _check_same(self, worker: Worker) -> None:
+        """Two models never answer under one name.
+
+        Raises:
+            WorkerStartError: the archive is not the one that is served.
+        """
+        found = worker.description["model_name"]
+        if self.description and found != self.model_name:
+            raise WorkerStartError(f"The archive has become {found}; {self.model_name} is served. Restart the service.")
 
     async def _stop(self, worker: Worker) -> None:
         await worker.stop()

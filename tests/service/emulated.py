@@ -86,6 +86,12 @@ def broken_while(path: str) -> Emulated:
     return Emulated()
 
 
+def named(path: str) -> Emulated:
+    """With the name that a file holds."""
+    with open(path, encoding="utf-8") as file:
+        return Emulated(model_name=file.read())
+
+
 quick = Emulated
 standard = partial(Emulated, base_ms=20.0, image_ms=5.0)
 

@@ -145,3 +145,27 @@ def test_headers_of_ordinary_length_are_not_cut(port: int) -> None:
         answer.read()
         assert answer.status == 200
     connection.close()
+
+
+def test_a_form_of_many_parts_is_refused_at_once(port: int) -> None:
+    form = b"--b\r\na:b\r\n\r\n\r\n" * 50_000
+    began = time.monotonic()
+    answer = requests.post(
+        f"http://127.0.0.1:{port}/panoptic",
+        form,
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+        timeout=20,
+    )
+    assert answer.status_code == 400
+    assert "beside its image" in answer.json()["detail"]
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_body_that_outlasts_the_deadline_is_answered_with_504(port: int) -> None:
+    head = b"POST /panoptic HTTP/1.1\r\nHost: a\r\nX-Deadline-Ms: 200\r\nContent-Length: 1000\r\n\r\nxx"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        began = time.monotonic()
+        client.sendall(head)
+        answer = client.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert 0.15 < time.monotonic() - began < BODY_SECONDS

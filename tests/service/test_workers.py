@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,14 @@ def test_only_the_image_that_kills_is_refused_and_its_neighbours_get_their_own_a
 
 
 def test_a_batch_that_hangs_costs_its_worker(monkeypatch: Any) -> None:
-    monkeypatch.setattr(worker, "HANG_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "HANG_SECONDS", 0.5)
 
     async def scenario() -> None:
         async with started(Emulated) as pool:
+            began = time.monotonic()
             with pytest.raises(DeviceLostError):
                 await pool.run([image(HANG)])
+            assert 0.5 <= time.monotonic() - began < 0.9
 
     asyncio.run(scenario())
 
@@ -151,6 +154,46 @@ def test_a_restart_that_fails_is_tried_again(tmp_path: Path, monkeypatch: Any) -
             await until(lambda: pool.live)
 
     asyncio.run(scenario())
+
+
+def test_a_host_without_room_for_a_process_is_tried_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
+
+    def refuse(_: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            with monkeypatch.context() as full:
+                full.setattr(SpawnProcess, "start", refuse)
+                os.kill(pool.process_ids[0], signal.SIGKILL)
+                await until(lambda: pool.restarts == 3)
+            await until(lambda: pool.live)
+        with monkeypatch.context() as full:
+            full.setattr(SpawnProcess, "start", refuse)
+            with pytest.raises(WorkerStartError, match="temporarily unavailable"):
+                async with started(Emulated):
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_never_answers_for_another_model(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
+    name = tmp_path / "name"
+    name.write_text("first@1")
+
+    async def scenario() -> None:
+        async with started(functools.partial(emulated.named, str(name))) as pool:
+            name.write_text("second@2")
+            os.kill(pool.process_ids[0], signal.SIGKILL)
+            await until(lambda: pool.restarts == 2)
+            assert not pool.live
+            name.write_text("first@1")
+            await until(lambda: pool.live)
+
+    asyncio.run(scenario())
+    assert "The archive has become second@2; first@1 is served. Restart the service." in caplog.text
 
 
 def test_two_workers_share_the_work() -> None:
