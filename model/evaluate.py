@@ -36,7 +36,7 @@ from model.panoptic_folder import (
     read_photo,
 )
 from model.panoptic_quality import Labelled, PanopticQuality
-from model.predictor import Analysis, Predictor, choose_device
+from model.predictor import DTYPES, Analysis, Predictor, choose_device
 
 AHEAD = 4
 
@@ -238,6 +238,14 @@ def read_sides(text: str | None) -> list[int]:
     return [int(side) for side in sides]
 
 
+def open_analyst(args: argparse.Namespace) -> Analyst:
+    """The network as it is served, or as one that looks several times."""
+    if args.short_sides or args.flip:
+        sides = read_sides(args.short_sides)
+        return MultiScale.of_archive(args.archive, args.device, sides, args.flip, args.precision)
+    return Predictor(args.archive, args.device, args.precision)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__.split("\n")[0])
@@ -258,15 +266,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--short-sides", help="multi-scale testing at these, such as 800,1024,1280")
     parser.add_argument("--flip", action="store_true", help="multi-scale testing: each view also mirrored")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", *DTYPES), help="of the weights (auto: float16 on CUDA)"
+    )
     args = parser.parse_args(argv)
     annotations = load_annotations(args.annotations, args.images, args.masks)
     if args.ids:
         annotations = annotations.select(read_id_list(args.ids))
     if not annotations.images:
         raise CommandError(f"{args.annotations} has no images to evaluate on.")
-    predictor: Analyst = Predictor(args.archive, args.device)
-    if args.short_sides or args.flip:
-        predictor = MultiScale.of_archive(args.archive, args.device, read_sides(args.short_sides), args.flip)
+    predictor = open_analyst(args)
     processes = args.processes
     if processes is None:
         processes = min(os.cpu_count() or 1, 8) if choose_device(args.device).startswith("cuda") else 0

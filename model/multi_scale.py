@@ -28,7 +28,7 @@ from model.network.segments import read_table, to_original
 from model.network.structures import Analysis as Found
 from model.network.structures import Batch, Detections, Pyramid
 from model.network.upsnet import UPSNet
-from model.predictor import Analysis, choose_device, to_analysis, to_tensor
+from model.predictor import DTYPES, Analysis, choose_device, choose_precision, to_analysis, to_tensor
 
 
 class View(NamedTuple):
@@ -78,13 +78,18 @@ class MultiScale:
         ]
 
     @classmethod
-    def of_archive(cls, path: Path, device: str, short_sides: Sequence[int], flip: bool) -> "MultiScale":
-        """The network of an archive, rebuilt from its weights.
+    def of_archive(
+        cls, path: Path, device: str, short_sides: Sequence[int], flip: bool, precision: str = "auto"
+    ) -> "MultiScale":
+        """The network of an archive, rebuilt from its weights; device and precision as of `Predictor`.
 
         Raises:
-            archive.ArchiveError: there is no usable archive at the path.
+            archive.ArchiveError: there is no usable archive at the path, or not for this device and precision.
         """
-        network = Checkpoint.of_archive(path).build().to(choose_device(device))
+        device = choose_device(device)
+        dtype = DTYPES[choose_precision(precision, device)]
+        network = Checkpoint.of_archive(path).build().to(device)
+        archive.cast_weights(network, dtype)
         return cls(network, archive.read_metadata(path), short_sides, flip)
 
     def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from model import categories
+from model import evaluate as evaluation
+from model.archive import ArchiveError
 from model.average_precision import AveragePrecision, instances
 from model.categories import Category
 from model.codec import encode_png, ids_to_rgb
@@ -21,6 +23,7 @@ from model.panoptic_folder import AnnotationError, load_annotations, read_id_lis
 from model.predictor import Analysis
 
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "weights/camvid_demo.pt"
 SHARED = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
 LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
 
@@ -116,6 +119,39 @@ def test_short_sides_are_numbers() -> None:
     assert read_sides(None) == []
     with pytest.raises(CommandError, match="expected numbers of pixels"):
         read_sides("320,big")
+
+
+@pytest.mark.parametrize(
+    ("options", "opened"),
+    [
+        ([], ("Predictor", "cpu", "auto")),
+        (["--precision", "float32"], ("Predictor", "cpu", "float32")),
+        (["--flip", "--precision", "float32"], ("MultiScale", "cpu", [], True, "float32")),
+        (["--short-sides", "320,480"], ("MultiScale", "cpu", [320, 480], False, "auto")),
+    ],
+)
+def test_only_the_network_that_is_evaluated_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], opened: tuple[Any, ...]
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def opens(name: str) -> Any:
+        return lambda _, *rest: (calls.append((name, *rest)), Layers(LABELS, {"car": 1.0}))[1]
+
+    monkeypatch.setattr(evaluation, "Predictor", opens("Predictor"))
+    monkeypatch.setattr(evaluation, "MultiScale", SimpleNamespace(of_archive=opens("MultiScale")))
+    content, photos, masks = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
+    paths = ["--annotations", str(content), "--images", str(photos), "--masks", str(masks)]
+    evaluation.main(["a.pt", *paths, "--device", "cpu", *options])
+    assert calls == [opened]
+
+
+@pytest.mark.parametrize("options", [[], ["--flip"]])
+def test_half_precision_on_a_cpu_is_refused(tmp_path: Path, options: list[str]) -> None:
+    content, photos, masks = write_folder(tmp_path, np.full((4, 4), 300), [CAR])
+    paths = ["--annotations", str(content), "--images", str(photos), "--masks", str(masks)]
+    with pytest.raises(ArchiveError, match="float16 needs a CUDA device"):
+        evaluation.main([str(DEMO), *paths, "--device", "cpu", "--precision", "float16", *options])
 
 
 @pytest.mark.parametrize(
