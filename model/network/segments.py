@@ -27,7 +27,18 @@ def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tenso
     if not values.is_cuda:  # many times quicker there
         return torch.bincount(values, weights if weights is None else weights.double(), minlength=bins)
     ones = torch.ones_like(values) if weights is None else weights.double()
-    return torch.zeros(bins, dtype=ones.dtype, device=values.device).index_add(0, values, ones)
+    return spread_histogram(values, bins, ones)
+
+
+def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int = 32) -> Tensor:
+    """Sums of the weights of each of 0..bins - 1, in their type.
+
+    Most pixels have one of a few values, and a device's additions to one place wait for each other: neighbours add to
+    different replicas.
+    """
+    places = values + bins * (torch.arange(len(values), device=values.device) % replicas)
+    sums = torch.zeros(replicas * bins, dtype=weights.dtype, device=values.device).index_add(0, places, weights)
+    return sums.view(replicas, bins).sum(0)
 
 
 class SegmentTable(NamedTuple):

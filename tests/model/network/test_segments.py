@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from model.network import plain
-from model.network.segments import Segments, bounding_boxes, fetch, histogram, read_table, to_original
+from model.network.segments import Segments, bounding_boxes, fetch, histogram, read_table, spread_histogram, to_original
 from model.network.structures import Panoptic, PanopticLogits
 
 LOGITS = torch.zeros(6, 8, 8)
@@ -79,6 +79,16 @@ def test_histogram_sums_in_float64() -> None:
     values, weights = torch.tensor([0, 2, 2]), torch.tensor([1.0, 1e8, 1.0])
     assert histogram(values, 4).tolist() == [1, 0, 2, 0]
     assert histogram(values, 4, weights).tolist() == [1, 0, 1e8 + 1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 31, 1000])
+def test_a_histogram_of_replicas_is_the_same(count: int) -> None:
+    torch.manual_seed(count)
+    values, weights = torch.randint(0, 5, (count,)), torch.rand(count, dtype=torch.float64)
+    found = spread_histogram(values, 7, torch.ones_like(values))
+    assert found.dtype == torch.int64
+    assert torch.equal(found, histogram(values, 7))
+    torch.testing.assert_close(spread_histogram(values, 7, weights), histogram(values, 7, weights))
 
 
 def test_the_original_size_is_met_exactly() -> None:
