@@ -19,7 +19,7 @@ def test_stages_and_plain_comparison(source: str, tmp_path: Path) -> None:
     options = ["--size", "64x96", "--batch", "1,2", "--against", "plain", "--rounds", "1", "--device", "cpu"]
     benchmark.main([source, *options, "--instances", "3", "--json", str(out)])
     figures = json.loads(out.read_text())
-    assert figures["plain"]["equal"] is True
+    assert figures["plain"]["agreement"] >= 0.9999
     assert figures["plain"]["ratio"] > 0
     assert figures["plain"]["images_per_second"]["plain"] == pytest.approx(2 / figures["plain"]["seconds"]["plain"])
     assert figures["precision"] == "float32"
