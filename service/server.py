@@ -54,11 +54,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count what belongs to unfinished headers."""
         waiting = self._guard
-        if self._between:
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = (
-                UPGRADE.sub(b"", head + end[:2]) + end[2:] + rest
-            )  # nothing of a body, else its length would be wrong
+        head = data.find(b"\r\n\r\n") + 2 if self._between else 0
+        if offer := UPGRADE.search(data, 0, head):  # never in a body, whose length would then be wrong
+            data = data[: offer.start()] + data[offer.end() :]
         super().data_received(data)
         if waiting and self._guard is waiting:
             self._header_bytes += len(data)
