@@ -139,9 +139,9 @@ def deployment(settings: Settings, gpus: int, most: int, **autoscaling: float) -
             target_ongoing_requests=target_per_replica(settings, gpus),
             **autoscaling,
         ),
-        # The application's own queue refuses, with 429 and Retry-After, so Ray's has to let more than it through.
+        # The application's own queue refuses, with 429 and Retry-After, so Ray's two have to let more than it through.
         max_ongoing_requests=4 * settings.max_queue,
-        max_queued_requests=settings.max_queue,
+        max_queued_requests=4 * settings.max_queue,
         graceful_shutdown_timeout_s=settings.drain_seconds,
     ).bind(settings)
 

@@ -60,10 +60,16 @@ def facts(reply: bytes) -> dict[str, Any]:
     return {name: value for name, value in json.loads(reply).items() if name != "request_id"}
 
 
-def replicas() -> int:
+def states() -> dict[str, int]:
+    """How many replicas are in which state."""
     from ray import serve
 
-    return dict(serve.status().applications["upsnet"].deployments["upsnet"].replica_states).get("RUNNING", 0)
+    found = dict(serve.status().applications["upsnet"].deployments["upsnet"].replica_states)
+    return {str(getattr(state, "value", state)): count for state, count in found.items() if count}
+
+
+def replicas() -> int:
+    return states().get("RUNNING", 0)
 
 
 async def until(holds: Callable[[], bool], seconds: float) -> float:
@@ -138,6 +144,7 @@ def test_a_full_queue_says_when_to_come_again(port: int) -> None:
     async def burst() -> list[Reply]:
         return await asyncio.gather(*(send(port, PHOTO) for _ in range(40)))
 
+    asyncio.run(until(lambda: states() == {"RUNNING": 1}, 60))
     replies = asyncio.run(burst())
     counts = Counter(reply.status for reply in replies)
     print(f"\n40 at once, of which 12 may wait: {dict(counts)}")
