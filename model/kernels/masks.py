@@ -38,19 +38,24 @@ def place(boxes: Tensor, logits: Tensor, classes: Tensor) -> Masks:
 
 
 @triton.jit
+def bilinear(plane, v, u, rows, columns, inside):  # type: ignore[no-untyped-def]
+    """A (rows, columns) plane at fractional rows v and columns u, at least 0; beyond its end is its last."""
+    top, left = tl.minimum(v.to(tl.int32), rows - 1), tl.minimum(u.to(tl.int32), columns - 1)
+    bottom, right = tl.minimum(top + 1, rows - 1), tl.minimum(left + 1, columns - 1)
+    dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
+    a = tl.load(plane + top * columns + left, mask=inside, other=0.0)
+    b = tl.load(plane + top * columns + right, mask=inside, other=0.0)
+    c = tl.load(plane + bottom * columns + left, mask=inside, other=0.0)
+    d = tl.load(plane + bottom * columns + right, mask=inside, other=0.0)
+    return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
+
+
+@triton.jit
 def mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Mask i enlarged to its window, at rows y and columns x of the window (bilinear, half-pixel centres)."""
     v = tl.maximum(scale_y * (y.to(tl.float32) + 0.5) - 0.5, 0.0)
     u = tl.maximum(scale_x * (x.to(tl.float32) + 0.5) - 0.5, 0.0)
-    top, left = tl.minimum(v.to(tl.int32), SIDE - 1), tl.minimum(u.to(tl.int32), SIDE - 1)
-    bottom, right = tl.minimum(top + 1, SIDE - 1), tl.minimum(left + 1, SIDE - 1)
-    dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
-    plane = masks + i * SIDE * SIDE
-    a = tl.load(plane + top * SIDE + left, mask=inside, other=0.0)
-    b = tl.load(plane + top * SIDE + right, mask=inside, other=0.0)
-    c = tl.load(plane + bottom * SIDE + left, mask=inside, other=0.0)
-    d = tl.load(plane + bottom * SIDE + right, mask=inside, other=0.0)
-    return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
+    return bilinear(masks + i * SIDE * SIDE, v, u, SIDE, SIDE, inside)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from model.kernels import masks as thing_masks
-from model.kernels.masks import SIDE, mask_logit
+from model.kernels.masks import SIDE, bilinear, mask_logit
 
 ROWS, COLUMNS = 8, 64  # of a tile
 
@@ -19,14 +19,7 @@ def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-unty
     """A (rows, columns) plane enlarged four times, at rows y and columns x of the enlargement."""
     v = tl.maximum(0.25 * (y.to(tl.float32) + 0.5) - 0.5, 0.0)
     u = tl.maximum(0.25 * (x.to(tl.float32) + 0.5) - 0.5, 0.0)
-    top, left = v.to(tl.int32), u.to(tl.int32)
-    bottom, right = tl.minimum(top + 1, rows - 1), tl.minimum(left + 1, columns - 1)
-    dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
-    a = tl.load(plane + top * columns + left, mask=inside, other=0.0)
-    b = tl.load(plane + top * columns + right, mask=inside, other=0.0)
-    c = tl.load(plane + bottom * columns + left, mask=inside, other=0.0)
-    d = tl.load(plane + bottom * columns + right, mask=inside, other=0.0)
-    return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
+    return bilinear(plane, v, u, rows, columns, inside)
 
 
 @triton.jit
