@@ -1,9 +1,10 @@
 """Bytes to RGB pixels, and maps to PNG. Everything that bytes can do wrong is caught here."""
 
+import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import simplejpeg
@@ -20,6 +21,7 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
 )
 
 from model import claims
+from model.webp import decode_webp
 
 try:
     from zlib_ng import zlib_ng as deflate
@@ -40,6 +42,10 @@ OPENERS = tuple(
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
 MAX_SIDE = 65_535
+BAND_PIXELS = 1 << 20
+"""That are converted, or compressed, at a time: those of a whole picture would be in memory again and again."""
+SCANS_A_PASS = 8
+"""So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
 
 Pixels = NDArray[np.uint8]
 
@@ -60,8 +66,56 @@ class ImageTooLargeError(ImageError):
     """More pixels than allowed, by the file's own header."""
 
 
+class OpenImage:
+    """An image whose header was read and whose size is allowed, before any of its pixels is decoded.
+
+    Args:
+        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
+        max_pixels: of the decoded image.
+
+    Raises:
+        UnsupportedImageError: another format.
+        ImageTooLargeError: more pixels than `max_pixels`.
+        CorruptImageError: truncated, damaged or empty.
+
+    Attributes:
+        height: pixels, as stored.
+        width: pixels, as stored.
+        work: pixels that decoding goes over; a JPEG of many scans goes over its own again and again.
+    """
+
+    def __init__(self, content: bytes, max_pixels: int) -> None:
+        Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
+        if reason := claims.excess(content):
+            raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
+        self._content = content
+        with _told(content):
+            self._image = Image.open(io.BytesIO(content), formats=OPENERS)
+            check_tile(self._image, max_pixels)
+            self.width, self.height = self._image.size
+            check_size(self.height, self.width, max_pixels)
+        scans = content.count(b"\xff\xda") if "progressive" in self._image.info else 0
+        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS)
+
+    def decode(self) -> Pixels:
+        """(H, W, 3) uint8 RGB, upright; the image is closed by it.
+
+        Raises:
+            UnsupportedImageError: pixels of a kind that is not taken.
+            CorruptImageError: truncated or damaged.
+        """
+        with _told(self._content), self._image as image:
+            pixels = decode_jpeg(self._content, image)
+            if pixels is None:
+                pixels = decode_webp(self._content, image)
+            if pixels is None:
+                image.load()
+                pixels = to_rgb(image)
+            return upright(pixels, orientation(image))
+
+
 def decode(content: bytes, max_pixels: int) -> Pixels:
-    """Decode an image by what its bytes are, upright and in 8-bit RGB.
+    """The picture of an image file, upright and in 8-bit RGB.
 
     The first frame of an animation is taken. EXIF orientation is applied, alpha dropped, 16 bits are scaled to 8 by
     division by 257, colour profiles are ignored. The size is checked before anything is decoded.
@@ -78,19 +132,14 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
         ImageTooLargeError: more pixels than `max_pixels`.
         CorruptImageError: truncated, damaged or empty.
     """
-    Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
-    if reason := claims.excess(content):
-        raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
+    return OpenImage(content, max_pixels).decode()
+
+
+@contextlib.contextmanager
+def _told(content: bytes) -> Iterator[None]:
+    """Whatever a decoder raises as an `ImageError`."""
     try:
-        with Image.open(io.BytesIO(content), formats=OPENERS) as image:
-            check_tile(image, max_pixels)
-            width, height = image.size
-            check_size(height, width, max_pixels)
-            pixels = decode_jpeg(content, image)
-            if pixels is None:
-                image.load()
-                pixels = to_rgb(image)
-            return upright(pixels, orientation(image))
+        yield
     except UnidentifiedImageError as error:
         if content.startswith(SIGNATURES):
             raise CorruptImageError("The image is damaged: its header cannot be read. Send the whole file.") from error
@@ -153,12 +202,24 @@ def check_tile(image: Image.Image, max_pixels: int) -> None:
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """(H, W, 3) of a loaded image of any mode."""
+    """(H, W, 3) of a loaded image of any mode; in bands, lest a large one is in memory as often as it is converted."""
+    if image.mode == "F":
+        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
+    width, height = image.size
+    band = max(1, BAND_PIXELS // width)
+    if height <= band:
+        return _band_to_rgb(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _band_to_rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
         grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
@@ -201,27 +262,33 @@ def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
         8-bit RGB, not interlaced.
     """
     height, width = pixels.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    rows[:, 0] = 2  # the Up filter
-    if pixels.ndim == 2:
-        rows[0, 1::3] = pixels[0]
-        np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1::3])
-    else:
-        flat = pixels.reshape(height, -1)
-        rows[0, 1:] = flat[0]
-        np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [_chunk(b"IHDR", header)]
     for keyword, content in (text or {}).items():
         chunks.append(_chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + content.encode()))
-    chunks += [_chunk(b"IDAT", _deflate(rows)), _chunk(b"IEND", b"")]
+    chunks += [_chunk(b"IDAT", _deflate(pixels)), _chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def _deflate(rows: Pixels) -> bytes:
+def _deflate(pixels: Pixels) -> bytes:
     """A zlib stream that looks for runs alone: filtered maps are zero but at outlines, and search finds little more."""
     packer = deflate.compressobj(1, deflate.DEFLATED, 15, 9, deflate.Z_RLE)
-    return bytes(packer.compress(rows) + packer.flush())
+    height, width = pixels.shape[:2]
+    band = max(1, BAND_PIXELS // width)
+    packed = [packer.compress(_filtered(pixels, top, min(top + band, height))) for top in range(0, height, band)]
+    return b"".join([*packed, packer.flush()])
+
+
+def _filtered(pixels: Pixels, top: int, bottom: int) -> Pixels:
+    """Rows of a PNG, (bottom - top, 1 + 3 W): each the difference to the row above, behind the Up filter's number."""
+    rows = np.zeros((bottom - top, 1 + 3 * pixels.shape[1]), np.uint8)
+    rows[:, 0] = 2
+    into = rows[:, 1::3] if pixels.ndim == 2 else rows[:, 1:].reshape(bottom - top, -1, 3)
+    if top == 0:
+        into[0] = pixels[0]
+        into, top = into[1:], 1
+    np.subtract(pixels[top:bottom], pixels[top - 1 : bottom - 1], out=into)
+    return rows
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -46,6 +46,7 @@ def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[i
         mixed[edge[band]] = 255
         painted[band] = mixed
     picture = Image.fromarray(painted)
+    del painted, edge  # a very large picture has not to be there three times
     label_segments(picture, panoptic)
     return np.asarray(picture)
 

@@ -49,6 +49,27 @@ def test_sound_jpegs_are_decoded_at_once_and_as_pillow_does(mode: str, options: 
         assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_a_large_image_is_converted_in_bands_to_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = gradient(31, 17).convert("L" if mode in ("I;16", "I") else mode if mode != "PA" else "P")
+    image = image.convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 3
+    whole = codec.to_rgb(image)
+    monkeypatch.setattr(codec, "BAND_PIXELS", 70)
+    assert np.array_equal(codec.to_rgb(image), whole)
+
+
+@pytest.mark.parametrize("shape", [(17, 31), (1, 1), (200, 1), (1, 200), (17, 31, 3)])
+def test_a_large_map_is_compressed_in_bands_to_the_same_pixels(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 9, shape, np.uint8)
+    monkeypatch.setattr(codec, "BAND_PIXELS", 70)
+    found = np.asarray(Image.open(io.BytesIO(codec.encode_png(pixels))))
+    assert np.array_equal(found, pixels if pixels.ndim == 3 else codec.ids_to_rgb(pixels))
+
+
 def test_damaged_jpegs_come_out_as_pillow_has_them() -> None:
     sound = encoded(gradient(64, 48), "JPEG", quality=90)
     rng = np.random.default_rng(0)
