@@ -1,23 +1,27 @@
 """Who may wait: a bound on items and on pixels, refused at once and with an honest `Retry-After`."""
 
 import random
-from dataclasses import dataclass
+import threading
+import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.errors import QueueFullError
+from service.errors import ClientGoneError, QueueFullError
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue, and how long its holder spent where.
+    """What an item was admitted with, and how long its holder spent where.
 
     Attributes:
-        pixels: counted against the bound of the queue.
+        pixels: held until the item is answered.
+        since: when it was admitted, by `time.monotonic`.
         queue_seconds: from submission to the answer, without the time on the device.
         infer_seconds: on the device, with the others of the batch; all runs where the batch was repeated.
     """
 
-    pixels: int
+    pixels: int = 0
+    since: float = field(default_factory=time.monotonic)
     queue_seconds: float = 0.0
     infer_seconds: float = 0.0
 
@@ -26,7 +30,7 @@ class Observer(Protocol):
     """Where the batcher tells what happens, for metrics."""
 
     def queue_changed(self, images: int, pixels: int) -> None:
-        """What waits now."""
+        """What waits, and the pixels of all that is not answered yet."""
 
     def batch_started(self, images: int) -> None:
         """A batch went to a device."""
@@ -36,45 +40,85 @@ class Observer(Protocol):
 
 
 class Admission:
-    """The places of a queue.
+    """Places in a queue, and pixels in memory. May be asked from any thread.
+
+    A place is taken before an item's work begins and given back when a device takes the item. Pixels are taken when
+    their number is known, before they are decoded, and given back when the item is answered.
 
     Args:
         max_queue: items that may wait.
-        max_queue_pixels: pixels that may wait; an empty queue takes any item.
+        max_queue_pixels: pixels that may be held; where none are, any item is admitted.
         observer: told of each change.
+
+    Attributes:
+        seconds_per_item: that the devices need at the rate measured lately.
     """
 
     def __init__(self, max_queue: int, max_queue_pixels: int, observer: Observer | None = None) -> None:
         self._max_queue, self._max_queue_pixels, self._observer = max_queue, max_queue_pixels, observer
-        self._tickets: set[Ticket] = set()
+        self._waiting: set[Ticket] = set()
+        self._open: set[Ticket] = set()
         self._pixels = 0
+        self._lock = threading.Lock()
+        self._seconds_held = 0.0
+        self.seconds_per_item = 0.0
 
-    def reserve(self, pixels: int, seconds_per_item: float) -> Ticket:
+    def reserve(self) -> Ticket:
         """A place for one item.
 
-        Args:
-            pixels: of the item.
-            seconds_per_item: at the rate measured lately, for `Retry-After`; jitter spreads those who come again.
-
         Raises:
-            QueueFullError: as many items, or pixels, wait as may.
+            QueueFullError: as many items wait as may.
         """
-        full = len(self._tickets) >= self._max_queue
-        if full or (self._tickets and self._pixels + pixels > self._max_queue_pixels):
-            seconds = max(1.0, len(self._tickets) * seconds_per_item)
-            raise QueueFullError(retry_after=round(seconds * random.uniform(1.0, 2.0)))
-        ticket = Ticket(pixels)
-        self._tickets.add(ticket)
-        self._change(pixels)
+        with self._lock:
+            if len(self._waiting) >= self._max_queue:
+                raise self._full()
+            ticket = Ticket()
+            self._waiting.add(ticket)
+            self._open.add(ticket)
+            self._tell()
         return ticket
 
-    def release(self, ticket: Ticket) -> None:
-        """Give a place back; doing so twice is harmless."""
-        if ticket in self._tickets:
-            self._tickets.remove(ticket)
-            self._change(-ticket.pixels)
+    def charge(self, ticket: Ticket, pixels: int) -> None:
+        """Hold pixels for an item, before the memory is taken.
 
-    def _change(self, pixels: int) -> None:
-        self._pixels += pixels
+        Raises:
+            QueueFullError: as many pixels are held as may.
+            ClientGoneError: the ticket was given back meanwhile.
+        """
+        with self._lock:
+            if ticket not in self._open:
+                raise ClientGoneError()
+            if self._pixels and self._pixels + pixels > self._max_queue_pixels:
+                raise self._full()
+            ticket.pixels += pixels
+            self._pixels += pixels
+            self._tell()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give the place back and keep the pixels; doing so twice is harmless."""
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._tell()
+
+    def release(self, ticket: Ticket) -> None:
+        """Give everything back; doing so twice is harmless."""
+        with self._lock:
+            if ticket in self._open:
+                self._open.remove(ticket)
+                self._waiting.discard(ticket)
+                self._pixels -= ticket.pixels
+                self._seconds_held += 0.2 * (time.monotonic() - ticket.since - self._seconds_held)
+                self._tell()
+
+    def _full(self) -> QueueFullError:
+        """With the time that those before it will take, on the device or, by what items took lately, in all.
+
+        Jitter spreads those who return.
+        """
+        seconds = max(1.0, len(self._open) * self.seconds_per_item, self._seconds_held)
+        return QueueFullError(retry_after=round(seconds * random.uniform(1.0, 2.0)))
+
+    def _tell(self) -> None:
         if self._observer:
-            self._observer.queue_changed(len(self._tickets), self._pixels)
+            self._observer.queue_changed(len(self._waiting), self._pixels)

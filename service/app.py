@@ -17,7 +17,7 @@ from service import negotiation, openapi
 from service.body import read_image
 from service.engine import Engine, InProcess, Timing
 from service.envelope import Envelope
-from service.errors import ClientGoneError, InternalError, RequestError, ServiceError
+from service.errors import ClientGoneError, InternalError, NotReadyError, RequestError, ServiceError
 from service.logs import Bursts
 from service.metrics import Metrics
 from service.pages import add_pages
@@ -25,6 +25,7 @@ from service.problems import add_error_handlers, problem, request_id
 from service.responses import Answer
 from service.schemas import Health
 from service.settings import Settings
+from service.uploads import Upload
 from service.worker import PredictionError
 from service.worker_process import load_predictor
 from service.workers import WorkerPool
@@ -181,9 +182,10 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         overlay = parse_view(request)
         timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
         engine.check_ready()
-        content = await read_image(request, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
-        work = engine.segment(content, form, overlay, request_id(request), timing)
-        return await unless_gone(request, work)
+        with Upload(engine.uploads) as upload:
+            await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
+            work = engine.segment(upload, form, overlay, request_id(request), timing)
+            return await unless_gone(request, work)
 
     @app.post(
         "/panoptic",
@@ -197,7 +199,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         timing = Timing(started)
         status, code, outcome = 500, "internal_error", "failed"
         metrics.inflight.inc()
-        engine.inflight += 1
+        engine.requests.add(task := asyncio.current_task())
         try:
             result = await answer(request, timing, started)
             status, code, outcome = 200, "ok", "ok"
@@ -209,6 +211,11 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
                 refusals.note(error.detail)
             return problem(request, error)
         except asyncio.CancelledError:
+            if task and engine.gave_up:
+                task.uncancel()
+                stopped = NotReadyError("The service has stopped. Try again soon.")
+                status, code, outcome = stopped.status, stopped.code, stopped.outcome
+                return problem(request, stopped)
             status, code, outcome = 499, "client_gone", "cancelled"
             raise
         except PredictionError as error:  # a trace would only show our own plumbing
@@ -218,7 +225,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             log.error("request %s failed", request_id(request), exc_info=error)
             return problem(request, InternalError())
         finally:
-            engine.inflight -= 1
+            engine.requests.discard(task)
             metrics.inflight.dec()
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
 

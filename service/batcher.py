@@ -20,6 +20,8 @@ from service.recovery import OutOfDeviceMemoryError, PixelBudget, fail, recover
 HAND_OVER_SECONDS = 0.015
 """The batch formed ahead goes to the device this long before it is expected to be free: late, so that the batch fills
 up and those who leave are dropped, but in time for the device never to wait."""
+NEVER_AHEAD_PIXELS = 10_000_000
+"""An image of more goes to a device that is free: its way there is long, and what comes meanwhile would wait behind."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -30,10 +32,14 @@ class Batcher(Generic[Item, Result]):
         max_batch_size: items in a batch.
         max_batch_pixels: padded pixels in a batch; a larger item goes alone.
         max_queue: items that may wait.
-        max_queue_pixels: pixels that may wait; an empty queue takes any item.
+        max_queue_pixels: pixels that may be held, from before an item is decoded until it is answered.
+        max_batch_source_pixels: pixels in a batch before they are scaled and padded; a larger item goes alone.
         concurrency: devices behind `run`; each also gets one batch ahead.
         clock: of the deadlines.
         observer: told of each change.
+
+    Attributes:
+        admission: whom each item asks for its ticket first.
     """
 
     def __init__(
@@ -44,14 +50,15 @@ class Batcher(Generic[Item, Result]):
         max_batch_pixels: int,
         max_queue: int,
         max_queue_pixels: int,
+        max_batch_source_pixels: int = 1 << 40,
         concurrency: int = 1,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
         self._run = run
-        self._max_batch_size = max_batch_size
+        self._max_batch_size, self._max_batch_source_pixels = max_batch_size, max_batch_source_pixels
         self._concurrency, self._clock, self._observer = concurrency, clock, observer
-        self._admission = Admission(max_queue, max_queue_pixels, observer)
+        self.admission = Admission(max_queue, max_queue_pixels, observer)
         self._budget = PixelBudget(max_batch_pixels)
         self._queues: Queues[Item, Result] = Queues()
         self._repeats: deque[Batch[Item, Result]] = deque()
@@ -70,44 +77,28 @@ class Batcher(Generic[Item, Result]):
         """Padded pixels that a batch may hold now; less than the maximum after a shortage of memory."""
         return self._budget.pixels
 
-    def reserve(self, pixels: int) -> Ticket:
-        """A place in the queue, to be had before the work of decoding; `submit` or `release` gives it back.
-
-        Raises:
-            QueueFullError: as many items, or pixels, wait as may.
-        """
-        return self._admission.reserve(pixels, self._seconds_per_item / max(1, self._concurrency))
-
-    def release(self, ticket: Ticket) -> None:
-        """Give a place back; doing so twice is harmless."""
-        self._admission.release(ticket)
-
     async def submit(
         self,
         item: Item,
         *,
         key: Hashable,
-        pixels: int,
         padded_pixels: int,
         deadline: float,
-        ticket: Ticket | None = None,
+        ticket: Ticket,
     ) -> Result:
         """The result of one item. Cancelling the caller takes the item out of the queue.
 
         Args:
             item: what `run` gets.
             key: only items of one key share a batch.
-            pixels: counted against the bound of the queue where no ticket is given.
             padded_pixels: counted against the budget of a batch.
             deadline: by the clock.
-            ticket: from `reserve`; filled with the item's times.
+            ticket: of `admission`, with the item's pixels; filled with its times. The caller releases it.
 
         Raises:
-            QueueFullError: too much waits already.
             DeadlineExceededError: the deadline passed, or cannot be met.
             PoisonousImageError: the item was alone when its worker died, after another had died with it.
         """
-        ticket = ticket or self.reserve(pixels)
         now = self._clock()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         entry = Entry(item, key, padded_pixels, deadline, ticket, future, now)
@@ -125,7 +116,7 @@ class Batcher(Generic[Item, Result]):
                 timer.cancel()
             future.cancel()
             self._queues.discard(entry)
-            self.release(ticket)
+            self.admission.leave(ticket)
             self._open -= 1
             if not self._open:
                 self._empty.set()
@@ -156,7 +147,7 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             raise NotReadyError("The service is stopping.")
         times = self._times[entry.key]
-        ahead = sum(waiting.deadline <= entry.deadline for waiting in self._queues) * self._seconds_per_item
+        ahead = sum(waiting.rank <= entry.rank for waiting in self._queues) * self._seconds_per_item
         running = sum(self._remaining(batch) for batch in self._flying)
         wait = (ahead + running) / max(1, self._concurrency)
         if self._clock() + wait + times.seconds(1) < entry.deadline:
@@ -206,14 +197,22 @@ class Batcher(Generic[Item, Result]):
             batch.entries = self._alive(batch.entries)
             if batch.entries:
                 return batch
+        first = self._queues.first()
+        if first and first.ticket.pixels > NEVER_AHEAD_PIXELS and len(self._flying) >= self._concurrency:
+            return None
         while taken := self._queues.take(self._fits):
             if entries := self._alive(taken):
                 return Batch(entries)
         return None
 
     def _fits(self, taken: list[Entry[Item, Result]], entry: Entry[Item, Result]) -> bool:
-        pixels = sum(one.padded_pixels for one in taken) + entry.padded_pixels
-        return len(taken) < self._max_batch_size and pixels <= self._budget.pixels
+        if len(taken) >= self._max_batch_size:
+            return False
+        together = [*taken, entry]
+        return (
+            sum(one.padded_pixels for one in together) <= self._budget.pixels
+            and sum(one.ticket.pixels for one in together) <= self._max_batch_source_pixels
+        )
 
     def _alive(self, entries: list[Entry[Item, Result]]) -> list[Entry[Item, Result]]:
         now = self._clock()
@@ -244,7 +243,7 @@ class Batcher(Generic[Item, Result]):
         batch.expected_seconds = self._times[batch.entries[0].key].seconds(len(batch.entries))
         self._flying.append(batch)
         for entry in batch.entries:
-            self.release(entry.ticket)
+            self.admission.leave(entry.ticket)
         if self._observer:
             self._observer.batch_started(len(batch.entries))
         self._start_next()
@@ -271,6 +270,7 @@ class Batcher(Generic[Item, Result]):
         images = len(batch.entries)
         self._times[batch.entries[0].key].learn(images, seconds)
         self._seconds_per_item += 0.2 * (seconds / images - self._seconds_per_item)
+        self.admission.seconds_per_item = self._seconds_per_item / max(1, self._concurrency)
         self._budget.recover()
         if self._observer:
             for entry in batch.entries:

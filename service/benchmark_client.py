@@ -1,7 +1,7 @@
 """The client of `service.benchmark`: prepared requests over one kept connection, answers parsed in C.
 
 A general client (requests, httpx, aiohttp) spends about as much on a request as the service itself and would be what
-is measured. httptools is here anyway: the server parses with it.
+is measured. httptools parses in C.
 """
 
 import asyncio

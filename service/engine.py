@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +16,11 @@ from service import responses
 from service.admission import Ticket
 from service.batcher import Batcher
 from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError
+from service.lanes import LARGE_PIXELS, Lanes
 from service.metrics import Metrics
 from service.responses import Answer
 from service.settings import Settings
+from service.uploads import Upload, Uploads
 from service.worker import WorkerStartError
 
 log = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class Timing:
     deadline: float
     decode: float = 0.0
     encode: float = 0.0
-    ticket: Ticket = field(default_factory=lambda: Ticket(0))
+    ticket: Ticket = field(default_factory=Ticket)
 
     def header(self) -> str:
         """As Server-Timing has it, in milliseconds."""
@@ -143,10 +145,13 @@ class Engine:
         self.settings, self.metrics = settings, metrics
         metrics.queue_limit.set(settings.max_queue)
         metrics.deadline.set(settings.deadline_ms / 1000)
-        self.draining = False
-        self.inflight = 0
+        self.draining = self.gave_up = False
+        self.requests: set[asyncio.Task[Any] | None] = set()
         self._make_backend = make_backend
-        self._threads = ThreadPoolExecutor(settings.decode_threads, "codec")
+        self.uploads = Uploads(settings.max_upload_bytes)
+        metrics.upload_bytes.set_function(lambda: self.uploads.held)
+        self._decoding = Lanes("decode", settings.decode_threads)
+        self._encoding = Lanes("encode", settings.decode_threads)
         self.backend: Backend | None = None
         self.batcher: Batcher[Pixels, Panoptic] | None = None
         self.failure: str | None = None
@@ -166,6 +171,7 @@ class Engine:
             max_batch_pixels=settings.max_batch_pixels,
             max_queue=settings.max_queue,
             max_queue_pixels=settings.max_queue_pixels,
+            max_batch_source_pixels=settings.max_pixels,  # shared memory for one of the largest, and no more
             concurrency=backend.live,
             observer=self.metrics,
         )
@@ -189,7 +195,20 @@ class Engine:
             await self.batcher.close()
         if self.backend:
             await self.backend.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._decoding.close()
+        self._encoding.close()
+
+    @property
+    def inflight(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self.requests)
+
+    def give_up(self) -> None:
+        """Cancel every request that is not answered yet; each is answered with 503."""
+        self.gave_up = True
+        for request in self.requests:
+            if request:
+                request.cancel()
 
     def resize(self, live: int) -> None:
         """The number of live workers changed."""
@@ -218,11 +237,11 @@ class Engine:
             raise NotReadyError(f"{reason} Try again soon.")
         return self.backend, self.batcher
 
-    async def segment(self, content: bytes, form: str, overlay: bool, request_id: str, timing: Timing) -> Answer:
+    async def segment(self, upload: Upload, form: str, overlay: bool, request_id: str, timing: Timing) -> Answer:
         """The answer to one image.
 
         Args:
-            content: of the image file.
+            upload: with the bytes of the image file, which are given up when they are decoded.
             form: of `negotiation.FORMS`.
             overlay: a picture over the photo in place of the map of ids.
             request_id: to be repeated in the answer.
@@ -232,51 +251,66 @@ class Engine:
             ServiceError: of any kind that the image, the queue or the device gives reason for.
         """
         backend, batcher = self.check_ready()
-        timing.ticket = batcher.reserve(0)
+        admission = batcher.admission
+        timing.ticket = ticket = admission.reserve()
         try:
-            photo, timing.decode = await self._off_loop("decode", timing.deadline, partial(self._decode, content))
+            decode = self._decode(upload, partial(admission.charge, ticket))
+            photo, timing.decode = await self._timed("decode", timing.deadline, decode)
             height, width = photo.shape[:2]
             rows, columns = backend.padded_size(height, width)
-            batcher.release(timing.ticket)
-            timing.ticket = batcher.reserve(height * width)
             panoptic = await batcher.submit(
-                photo,
-                key=(rows, columns),
-                pixels=height * width,
-                padded_pixels=rows * columns,
-                deadline=timing.deadline,
-                ticket=timing.ticket,
+                photo, key=(rows, columns), padded_pixels=rows * columns, deadline=timing.deadline, ticket=ticket
             )
+            under = photo if overlay else None
+            del photo  # its memory: the map is there
+            build = partial(responses.build, form, panoptic, backend.model_name, request_id, under, self._colors)
+            answer, timing.encode = await self._encode(build, height * width, overlay, timing.deadline)
+            return answer
         finally:
-            batcher.release(timing.ticket)
-        under = photo if overlay else None
-        build = partial(responses.build, form, panoptic, backend.model_name, request_id, under, self._colors)
-        stage = self._at_once if under is None and height * width <= ENCODED_AT_ONCE_PIXELS else self._off_loop
-        answer, timing.encode = await stage("encode", timing.deadline, build)
-        return answer
+            admission.release(ticket)
 
-    def _decode(self, content: bytes) -> Pixels:
-        try:
-            return codec.decode(content, self.settings.max_pixels)
-        except codec.ImageError as error:
-            raise ImageRefusedError(REFUSALS[type(error)], str(error)) from error
+    async def _decode(self, upload: Upload, charge: Callable[[int], None]) -> Pixels:
+        """The pixels of an image, charged before they are decoded: at once where it is small, else among large ones."""
+        with upload:
+            opened = await self._decoding.run(partial(self._open, upload.content, charge))
+            if isinstance(opened, codec.OpenImage):
+                opened = await self._decoding.run(partial(_refusing, opened.decode), opened.work)
+            return opened
 
-    async def _at_once(self, stage: str, deadline: float, work: Callable[[], Value]) -> tuple[Value, float]:  # noqa: ARG002
-        """Run codec work here, where it takes less than a change of threads."""
+    def _open(self, content: bytes, charge: Callable[[int], None]) -> Pixels | codec.OpenImage:
+        """The pixels of a small image; a large one with its header read."""
+        image = _refusing(partial(codec.OpenImage, content, self.settings.max_pixels))
+        charge(image.height * image.width)
+        return image if image.work > LARGE_PIXELS else _refusing(image.decode)
+
+    async def _encode(
+        self, build: Callable[[], Answer], pixels: int, overlay: bool, deadline: float
+    ) -> tuple[Answer, float]:
+        """An answer and how long it took; written here where that takes less than a change of threads."""
+        if pixels > ENCODED_AT_ONCE_PIXELS or overlay:
+            return await self._timed("encode", deadline, self._encoding.run(build, pixels))
         start = time.monotonic()
-        result = work()
+        answer = build()
         seconds = time.monotonic() - start
-        self.metrics.stage_finished(stage, seconds)
-        return result, seconds
+        self.metrics.stage_finished("encode", seconds)
+        return answer, seconds
 
-    async def _off_loop(self, stage: str, deadline: float, work: Callable[[], Value]) -> tuple[Value, float]:
-        """Run codec work on a thread: its result and how long it took, waiting for a thread included."""
+    async def _timed(self, stage: str, deadline: float, work: Awaitable[Value]) -> tuple[Value, float]:
+        """A result and how long it took, waiting for a thread included."""
         start = time.monotonic()
         try:
             async with asyncio.timeout(max(deadline - start, 0)):
-                result = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                result = await work
         except TimeoutError:
             raise DeadlineExceededError() from None
         seconds = time.monotonic() - start
         self.metrics.stage_finished(stage, seconds)
         return result, seconds
+
+
+def _refusing(work: Callable[[], Value]) -> Value:
+    """The result of the codec's work, its refusals told as the service's."""
+    try:
+        return work()
+    except codec.ImageError as error:
+        raise ImageRefusedError(REFUSALS[type(error)], str(error)) from error

@@ -3,8 +3,10 @@
     connection --headers--> request --body--> bytes --decode--> image --queue--> batch --device--> answer
 
     ServiceError
-      RequestError        headers   400, 401, 404, 405, 406
+      ProtocolError       headers   400, 431, 501, 505
+      RequestError        headers   400, 401, 404, 405, 406, 417
       BodyError           body      400, 408, 413
+      UploadsFullError    body      429
       ImageRefusedError   decode    413, 415, 422
       QueueFullError      queue     429
       DeadlineExceededError         504  at any hand-over
@@ -16,6 +18,7 @@
 A message reaches the client: it says what happened, what was expected and what to do, and names no path.
 """
 
+import random
 from typing import ClassVar
 
 
@@ -44,8 +47,25 @@ class ServiceError(Exception):
         self.detail = detail
 
 
+class ProtocolError(ServiceError):
+    """What came is not HTTP as it is spoken here: 400, 431, 501 or 505. The connection ends with it."""
+
+    outcome = "invalid"
+    _KINDS: ClassVar = {
+        400: ("malformed_request", "Malformed request"),
+        431: ("headers_too_large", "Headers too large"),
+        501: ("not_implemented", "Transfer coding not supported"),
+        505: ("http_version", "HTTP version not supported"),
+    }
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code, self.title = self._KINDS[status]
+
+
 class RequestError(ServiceError):
-    """The request itself is wrong: 400, 401, 404, 405 or 406."""
+    """The request itself is wrong: 400, 401, 404, 405, 406 or 417."""
 
     outcome = "invalid"
     _KINDS: ClassVar = {
@@ -54,6 +74,7 @@ class RequestError(ServiceError):
         404: ("not_found", "No such route"),
         405: ("method_not_allowed", "Method not allowed"),
         406: ("not_acceptable", "No such answer form"),
+        417: ("expectation_failed", "Expectation cannot be met"),
     }
 
     def __init__(self, status: int, detail: str) -> None:
@@ -94,8 +115,18 @@ class ImageRefusedError(ServiceError):
         self.code, self.title = self._KINDS[status]
 
 
+class UploadsFullError(ServiceError):
+    """The bodies of all requests together hold as many bytes as they may."""
+
+    status, code, title, outcome = 429, "uploads_full", "Too much under way", "rejected"
+
+    def __init__(self) -> None:
+        super().__init__("Too many bytes of other requests are under way. Try again in a moment.")
+        self.retry_after = random.randint(1, 3)
+
+
 class QueueFullError(ServiceError):
-    """As many images, or pixels, wait as may."""
+    """As many images wait, or as many pixels are held, as may."""
 
     status, code, title, outcome = 429, "queue_full", "Queue full", "rejected"
 

@@ -44,11 +44,37 @@ class Bursts:
             self._last, self._count = now, 0
 
 
+class OneOfAKind(logging.Filter):
+    """Lets one warning a second through of each place in the code, and says with the next how many more there were.
+
+    What clients send decides how often a place is passed, in our code and in that of libraries.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is written."""
+        if record.levelno < logging.WARNING:
+            return True
+        place = record.pathname, record.lineno
+        last, more = self._kinds.get(place, (-math.inf, 0))
+        now = time.monotonic()
+        if now - last < 1.0:
+            self._kinds[place] = last, more + 1
+            return False
+        self._kinds[place] = now, 0
+        if more:
+            record.msg, record.args = f"{record.getMessage()} (and {more} more like it)", None
+        return True
+
+
 def set_up_logging(form: str, level: str) -> None:
     """Log to stderr, as `text` or `json`, from a level on; for the front and each of its workers."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
+    handler.addFilter(OneOfAKind())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags of a client's file: it would write our log

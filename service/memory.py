@@ -1,7 +1,13 @@
-"""glibc's allocator and Python's collector, set for a process that handles one image after another."""
+"""How much memory there is; glibc's allocator and Python's collector, set for one image after another."""
 
+import contextlib
 import ctypes
 import gc
+import os
+from pathlib import Path
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Of version 2 and 1, as a container sees its own."""
 
 KEPT_BLOCK_BYTES = 8 << 20
 """Freed blocks up to this size stay in the process: the next image needs the like. A megapixel of Pillow's is 4 MB."""
@@ -27,3 +33,12 @@ def settle() -> bool:
     orders = ((_MMAP_THRESHOLD, KEPT_BLOCK_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, ARENAS))
     accepted = [mallopt(name, value) == 1 for name, value in orders]
     return all(accepted)
+
+
+def memory_limit() -> int:
+    """Bytes that this process may use: the container's limit, or what the host has where that is less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # there is no such group, or its limit is "max"
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+    return min(limits)

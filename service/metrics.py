@@ -25,7 +25,8 @@ class Metrics:
             "upsnet_batch_images", "Images in a batch", buckets=(1, 2, 4, 8, 16, 32), registry=registry
         )
         self.queue_images = Gauge("upsnet_queue_images", "Images that wait", registry=registry)
-        self.queue_pixels = Gauge("upsnet_queue_pixels", "Pixels that wait", registry=registry)
+        self.queue_pixels = Gauge("upsnet_queue_pixels", "Pixels of what is not answered yet", registry=registry)
+        self.upload_bytes = Gauge("upsnet_upload_bytes", "Bytes of bodies not decoded yet", registry=registry)
         self.inflight = Gauge("upsnet_inflight_requests", "Requests being answered", registry=registry)
         self.worker_restarts = Counter("upsnet_worker_restarts", "Workers that were replaced", registry=registry)
         self.device_memory = Gauge(
@@ -51,7 +52,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def queue_changed(self, images: int, pixels: int) -> None:
-        """What waits now."""
+        """Images that wait now, and the pixels of all that are not answered yet."""
         self.queue_images.set(images)
         self.queue_pixels.set(pixels)
 

@@ -32,8 +32,8 @@ def problem(request: Request, error: ServiceError) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
-    if error.status in (408, 413, 504):
-        headers["Connection"] = "close"  # the rest of the body is not wanted
+    if error.status in (408, 504):
+        headers["Connection"] = "close"  # the rest of the body comes too slowly, if there is one
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(body.model_dump_json(), error.status, headers, "application/problem+json")

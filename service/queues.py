@@ -1,4 +1,4 @@
-"""What waits for the device: one queue per key, oldest deadline first across them."""
+"""What waits for the device: one queue per key, oldest deadline first across them, large images somewhat later."""
 
 import asyncio
 import bisect
@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 from service.admission import Ticket
 
+YIELDED_SECONDS_A_PIXEL = 5e-8
+"""Two seconds for the largest image, whose way to a device and back takes some tenths of one."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -20,6 +22,7 @@ class Entry(Generic[Item, Result]):
         submitted: when, by the batcher's clock.
         deaths: how many workers have died with it.
         shortages: how often the device's memory did not do for it alone.
+        rank: the deadline, put off by the size: what is small and comes a little later goes first, and not for ever.
     """
 
     item: Item
@@ -31,6 +34,11 @@ class Entry(Generic[Item, Result]):
     submitted: float
     deaths: int = 0
     shortages: int = 0
+
+    rank: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rank = self.deadline + YIELDED_SECONDS_A_PIXEL * self.ticket.pixels
 
 
 @dataclass(eq=False)
@@ -56,13 +64,13 @@ class Batch(Generic[Item, Result]):
 
 @dataclass
 class Queues(Generic[Item, Result]):
-    """Entries by key, each queue in the order of deadlines."""
+    """Entries by key, each queue in the order of ranks."""
 
     by_key: dict[Hashable, list[Entry[Item, Result]]] = field(default_factory=dict)
 
     def add(self, entry: Entry[Item, Result]) -> None:
-        """Put an entry behind those of its key whose deadline is no later."""
-        bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=lambda waiting: waiting.deadline)
+        """Put an entry behind those of its key that rank no later."""
+        bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=lambda waiting: waiting.rank)
 
     def discard(self, entry: Entry[Item, Result]) -> None:
         """Take an entry out if it still waits."""
@@ -72,12 +80,17 @@ class Queues(Generic[Item, Result]):
             if not waiting:
                 del self.by_key[entry.key]
 
+    def first(self) -> Entry[Item, Result] | None:
+        """The entry that ranks first, if any waits."""
+        return min((queue[0] for queue in self.by_key.values()), key=lambda entry: entry.rank, default=None)
+
     def take(self, fits: Callable[[list[Entry[Item, Result]], Entry[Item, Result]], bool]) -> list[Entry[Item, Result]]:
-        """The longest run of entries that `fits` allows, of the key whose first deadline is the earliest."""
-        if not self.by_key:
+        """The longest run of entries that `fits` allows, of the key whose first entry ranks first."""
+        first = self.first()
+        if first is None:
             return []
-        waiting = min(self.by_key.values(), key=lambda queue: queue[0].deadline)
-        taken = [waiting[0]]
+        waiting = self.by_key[first.key]
+        taken = [first]
         for entry in waiting[1:]:
             if not fits(taken, entry):
                 break

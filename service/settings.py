@@ -8,6 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.memory import memory_limit
+
+MEGABYTE = 1 << 20
+UPLOADS_SHARE = 32
+"""The part of this host's, or container's, memory that bodies may hold: of 8 GB a quarter of one."""
 Count = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[tuple[int, int], ...], NoDecode]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -30,14 +35,18 @@ class Settings(BaseSettings):
     max_batch_size: Count | None = Field(None, description="images in a batch; default 8, on a CPU 1")
     max_batch_pixels: Count = Field(12_000_000, description="padded pixels in a batch")
     max_queue: Count = Field(64, description="images that may wait")
-    max_queue_pixels: Count = Field(200_000_000, description="pixels that may wait")
+    max_queue_pixels: Count = Field(200_000_000, description="pixels of images that are not answered yet")
     deadline_ms: Count = Field(30_000, description="from the first byte of a request to its answer")
     max_bytes: Count = Field(20_000_000, description="bytes of an image file")
+    max_upload_bytes: Count = Field(
+        default_factory=lambda: max(MEGABYTE, memory_limit() // UPLOADS_SHARE),
+        description="bytes of bodies that are not decoded yet; a 32nd of the memory",
+    )
     max_pixels: Count = Field(40_000_000, description="pixels of a decoded image")
     body_timeout_ms: Count = Field(10_000, description="for the whole body to arrive")
     decode_threads: Count = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 4),
-        description="threads that decode and encode; cores, at most 4",
+        description="threads that decode, and as many that encode; cores, at most 4",
     )
     warmup_sizes: Sizes = Field(((480, 640),), description="widths x heights to run before ready: 640x480,1280x720")
     drain_seconds: Count = Field(20, description="for accepted requests to finish after SIGTERM")

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 
 SMALLEST_BLOCK = 1 << 20
 IDLE_BLOCKS = 4
+IDLE_BYTES, CALM_BYTES = 256 << 20, 32 << 20
+"""Of idle blocks, while batches come and after a while without: new memory costs a large image a tenth of a second."""
 
 
 class SharedMemoryError(Exception):
@@ -141,15 +143,25 @@ class Blocks:
         self._made += 1
         return allocate(self._made, size), True
 
-    def give(self, block: Block) -> Block | None:
-        """Take a block back; returns the one that is closed for it, if there are too many."""
+    def give(self, block: Block) -> list[Block]:
+        """Take a block back; returns those that are closed for it."""
         self._idle.append(block)
-        if len(self._idle) <= IDLE_BLOCKS:
-            return None
-        largest = max(self._idle, key=lambda idle: idle.size)
-        self._idle.remove(largest)
-        largest.close()
-        return largest
+        return self.trim(IDLE_BYTES)
+
+    def trim(self, most_bytes: int) -> list[Block]:
+        """Close the largest blocks until a few of so many bytes are left; returns them."""
+        closed = []
+        while len(self._idle) > IDLE_BLOCKS or self.idle_bytes > most_bytes:
+            largest = max(self._idle, key=lambda idle: idle.size)
+            self._idle.remove(largest)
+            largest.close()
+            closed.append(largest)
+        return closed
+
+    @property
+    def idle_bytes(self) -> int:
+        """Of the blocks that are kept."""
+        return sum(idle.size for idle in self._idle)
 
     def close(self) -> None:
         """Close what is idle."""

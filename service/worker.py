@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
@@ -15,7 +16,7 @@ import numpy as np
 
 from model.panoptic import Panoptic
 from service.recovery import DeviceLostError, OutOfDeviceMemoryError
-from service.shared_memory import Block, Blocks, Pixels, Place, layout
+from service.shared_memory import CALM_BYTES, Block, Blocks, Pixels, Place, layout
 from service.worker_process import Factory, main
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,12 @@ Value = TypeVar("Value")
 
 HANG_SECONDS = 120.0
 """A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
+
+CALM_SECONDS = 5.0
+"""Without a batch, after which the memory of large ones is given back."""
+
+STOPPED_SECONDS = 5
+"""That a process may be stopped by SIGSTOP, as some tools do for a moment."""
 
 COPIED_AT_ONCE_BYTES = 2 << 20
 """Pixels of a batch that the event loop copies itself: at most half a millisecond."""
@@ -74,6 +81,7 @@ class Worker:
         self.description: dict[str, Any] = {}
         self.device_memory = self.pid = 0
         self._spawned: asyncio.Future[None] | None = None
+        self._calm: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Future[None] | None = None
         context = multiprocessing.get_context("spawn")
         try:
@@ -97,6 +105,7 @@ class Worker:
         atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
         self._far_end.close()  # so that its end of the pipe ends with it
         self._loop.add_reader(self._pipe.fileno(), self._read)
+        self._look_whether_stopped(0)
         self.description = await self._ready
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
@@ -138,7 +147,7 @@ class Worker:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        self._lose("it was stopped")
+        self._lose("it was stopped", by_us=True)
         self._far_end.close()
         if self._spawned:
             with contextlib.suppress(OSError):
@@ -159,8 +168,18 @@ class Worker:
     def _give_block(self, block: Block) -> None:
         if self.ended.done():
             block.close()
-        elif closed := self._blocks.give(block):
-            self._send(("forget", closed.number))
+            return
+        self._forget(self._blocks.give(block))
+        if self._calm:
+            self._calm.cancel()
+            self._calm = None
+        if self._blocks.idle_bytes > CALM_BYTES:
+            self._calm = self._loop.call_later(CALM_SECONDS, lambda: self._forget(self._blocks.trim(CALM_BYTES)))
+
+    def _forget(self, closed: list[Block]) -> None:
+        for block in closed:
+            with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
+                self._send(("forget", block.number))
 
     def _send(self, message: tuple[Any, ...]) -> None:
         if not self.ended.done():
@@ -196,7 +215,7 @@ class Worker:
             else:
                 answer.set_exception(PredictionError(content))
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, by_us: bool = False) -> None:
         """The process is no more: fail what it had; only the first of its batches can be the cause."""
         if self.ended.done():
             return
@@ -208,12 +227,25 @@ class Worker:
             self._ready.set_exception(WorkerStartError("The worker ended before it was ready."))
         for index, order in enumerate(self._orders.values()):
             started = index == 0
-            if started and len(order.images) == 1:
+            if started and len(order.images) == 1 and not by_us:
                 digest = hashlib.sha256(order.images[0].tobytes()).hexdigest()
                 log.error("A worker died with one image alone: %s pixels, sha256 %s", order.images[0].shape, digest)
             if not order.answer.done():
                 order.answer.set_exception(DeviceLostError(f"The worker is lost: {reason}.", started=started))
         self._blocks.close()
+
+    def _look_whether_stopped(self, seen: int) -> None:
+        """End a process that was stopped by a signal, and not let go on: its pipe is open, and nothing comes."""
+        if self.ended.done() or not hasattr(os, "waitid"):
+            return
+        with contextlib.suppress(ChildProcessError):
+            stopped = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            seen = seen + 1 if stopped else 0
+        if seen > STOPPED_SECONDS:
+            log.error("Worker %d was stopped %d s ago and does not go on; it is killed.", self.pid, seen)
+            self._process.kill()
+            return
+        self._loop.call_later(1.0, self._look_whether_stopped, seen)
 
     def _end_hung(self) -> None:
         log.error("A batch took more than %.0f s; its worker is killed.", HANG_SECONDS)

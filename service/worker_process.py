@@ -55,7 +55,7 @@ def load_predictor(path: Path, device: str, precision: str, log_form: str, log_l
 
 def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
     """Load, warm up, say so, and answer batches until the front closes the pipe."""
-    for signum in (signal.SIGINT, signal.SIGTERM):  # meant for the front, which drains first
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -13,6 +13,7 @@ from service.batcher import Batcher
 from service.errors import ServiceError
 from service.padding import padded_size
 from service.workers import WorkerPool
+from tests.service.devices import admitted
 from tests.service.emulated import answer
 
 
@@ -44,12 +45,8 @@ class Engine:
         height, width = image.shape[:2]
         rows, columns = padded_size(height, width, {"short_side": 480, "long_side": 640})
         try:
-            found = await self.batcher.submit(
-                (image, deadline),
-                key=(rows, columns),
-                pixels=height * width,
-                padded_pixels=rows * columns,
-                deadline=deadline,
+            found = await admitted(
+                self.batcher, (image, deadline), (rows, columns), (height * width, rows * columns), deadline
             )
         except ServiceError as error:
             return Reply(error.status, False, time.monotonic() - began, error.retry_after)

@@ -31,9 +31,17 @@ def make(device: Any, **changes: Any) -> Batcher[str, str]:
 
 
 def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 1, seconds: float = 5.0) -> Any:
-    deadline = time.monotonic() + seconds
-    call = batcher.submit(item, key=key, pixels=pixels, padded_pixels=pixels, deadline=deadline)
-    return asyncio.ensure_future(call)
+    return asyncio.ensure_future(admitted(batcher, item, key, (pixels, pixels), time.monotonic() + seconds))
+
+
+async def admitted(batcher: Batcher[Any, Any], item: Any, key: Any, pixels: tuple[int, int], deadline: float) -> Any:
+    """As the engine does: a ticket, its pixels, the batch of so many padded ones, and all given back."""
+    ticket = batcher.admission.reserve()
+    try:
+        batcher.admission.charge(ticket, pixels[0])
+        return await batcher.submit(item, key=key, padded_pixels=pixels[1], deadline=deadline, ticket=ticket)
+    finally:
+        batcher.admission.release(ticket)
 
 
 async def turns(count: int = 5) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.batch_time import BatchTime
-from service.errors import DeadlineExceededError, NotReadyError, QueueFullError
-from tests.service.devices import Device, in_loop, make, submit, turns
+from service.errors import ClientGoneError, DeadlineExceededError, NotReadyError, QueueFullError
+from tests.service.devices import Device, admitted, in_loop, make, submit, turns
 
 
 @in_loop
@@ -89,25 +89,95 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_again() -> Non
 
 
 @in_loop
-async def test_queued_pixels_are_bounded_but_an_empty_queue_takes_any_item() -> None:
-    batcher = make(Device(), concurrency=0, max_queue_pixels=10)
+async def test_pixels_are_bounded_until_the_answer_but_where_none_are_held_any_item_is_taken() -> None:
+    device = Device()
+    device.gate.clear()
+    batcher = make(device, max_queue_pixels=10)
     large = submit(batcher, "a", pixels=11)
     await turns()
+    assert device.batches == [["a"]]  # it does not wait any more, but its pixels are still there
     with pytest.raises(QueueFullError):
         await submit(batcher, "b", pixels=1)
-    batcher.resize(1)
+    device.gate.set()
     assert await large == "A"
+    assert await submit(batcher, "b", pixels=10) == "B"
+
+
+@in_loop
+async def test_images_of_many_pixels_do_not_share_a_batch_however_small_the_network_sees_them() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0, max_batch_source_pixels=10)
+    loop = asyncio.get_running_loop()
+    sizes = [("a", 6), ("b", 4), ("c", 1), ("d", 99)]
+    calls = [admitted(batcher, item, "a", (pixels, 1), loop.time() + 5) for item, pixels in sizes]
+    all_of_them = asyncio.gather(*calls)
+    await turns()
+    batcher.resize(1)
+    await all_of_them
+    assert device.batches == [["a", "b"], ["c"], ["d"]]
+
+
+@in_loop
+async def test_a_small_image_goes_before_a_large_one_that_came_a_little_earlier() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0, max_queue_pixels=10**9)
+    now = asyncio.get_running_loop().time()
+    sizes = [("large", 40_000_000, 10.0), ("small", 300_000, 11.5), ("later", 300_000, 13.0)]
+    calls = [admitted(batcher, item, item, (pixels, 1), now + seconds) for item, pixels, seconds in sizes]
+    all_of_them = asyncio.gather(*calls)
+    await turns()
+    batcher.resize(1)
+    await all_of_them
+    assert device.batches == [["small"], ["large"], ["later"]]
+
+
+@in_loop
+async def test_a_large_image_is_not_handed_over_before_the_device_is_free() -> None:
+    device = Device()
+    device.gate.clear()
+    batcher = make(device, max_queue_pixels=10**9)
+    now = asyncio.get_running_loop().time()
+    sizes = [("running", 1), ("large", 20_000_000)]
+    calls = [asyncio.ensure_future(admitted(batcher, item, item, (size, 1), now + 9.0)) for item, size in sizes]
+    await turns()
+    assert device.batches == [["running"]]
+    calls.append(asyncio.ensure_future(admitted(batcher, "small", "small", (1, 1), now + 9.5)))
+    await turns()
+    device.gate.set()
+    await asyncio.gather(*calls)
+    assert device.batches == [["running"], ["small"], ["large"]]
+
+
+@in_loop
+async def test_pixels_for_a_client_that_has_left_are_not_held() -> None:
+    admission = make(Device()).admission
+    ticket = admission.reserve()
+    admission.release(ticket)
+    with pytest.raises(ClientGoneError):
+        admission.charge(ticket, 1)
+
+
+@in_loop
+async def test_a_refusal_says_how_long_items_take_lately() -> None:
+    batcher = make(Device(), max_queue=1)
+    ticket = batcher.admission.reserve()
+    ticket.since -= 100.0
+    batcher.admission.release(ticket)  # a fifth of it counts
+    batcher.admission.reserve()
+    with pytest.raises(QueueFullError) as refusal:
+        batcher.admission.reserve()
+    assert 20 <= refusal.value.retry_after <= 40
 
 
 @in_loop
 async def test_a_reserved_place_counts_until_it_is_released() -> None:
-    batcher = make(Device(), max_queue=1)
-    ticket = batcher.reserve(5)
+    admission = make(Device(), max_queue=1).admission
+    ticket = admission.reserve()
     with pytest.raises(QueueFullError):
-        batcher.reserve(5)
-    batcher.release(ticket)
-    batcher.release(ticket)
-    batcher.release(batcher.reserve(5))
+        admission.reserve()
+    admission.release(ticket)
+    admission.release(ticket)
+    admission.release(admission.reserve())
 
 
 @in_loop
@@ -147,7 +217,7 @@ async def test_deadlines_are_checked_again_at_the_hand_over() -> None:
     now = 100.0
     device = Device()
     batcher = make(device, concurrency=0, clock=lambda: now)
-    call = asyncio.ensure_future(batcher.submit("a", key="a", pixels=1, padded_pixels=1, deadline=105.0))
+    call = asyncio.ensure_future(admitted(batcher, "a", "a", (1, 1), 105.0))
     await turns()
     now = 106.0
     batcher.resize(1)
@@ -217,7 +287,15 @@ async def test_the_observer_sees_queue_batches_and_stages() -> None:
             seen.append((stage, seconds >= 0))
 
     await submit(make(Device(), observer=Recorder()), "a", pixels=3)
-    assert seen == [("queue", 1, 3), ("queue", 0, 0), ("batch", 1), ("queue", True), ("infer", True)]
+    assert seen == [
+        ("queue", 1, 0),
+        ("queue", 1, 3),
+        ("queue", 0, 3),
+        ("batch", 1),
+        ("queue", True),
+        ("infer", True),
+        ("queue", 0, 0),
+    ]
 
 
 def test_batch_time_learns_the_line() -> None:

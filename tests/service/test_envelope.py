@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.body import DISCARD_SECONDS
+from service.envelope import DISCARD_SECONDS
 from tests.resilience.client import free_port, our_server, serving
 from tests.service.test_app import TopAndBottom, photo, settings
 from tests.service.test_body import by_requests, by_urllib

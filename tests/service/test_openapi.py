@@ -66,7 +66,7 @@ def test_the_example_of_a_refusal_is_what_is_said(client: TestClient, status: in
     engine = client.app.state.engine  # type: ignore[attr-defined]
     if status == 429:
         for _ in range(2):
-            engine.batcher.reserve(1)
+            engine.batcher.admission.reserve()
     engine.draining = status == 503
     answer = client.post("/panoptic", **{"content": photo(), **request_})
     assert answer.status_code == status

@@ -18,7 +18,7 @@ import requests
 import uvicorn
 
 from model.codec import encode_png
-from service import server
+from service import connection
 from service.logs import Bursts
 from tests.resilience.client import free_port, our_server, request, serving
 from tests.service.emulated import image
@@ -86,11 +86,11 @@ async def large(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Await
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_only_a_client_that_does_not_read_is_cut(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "STALL_SECONDS", 0.3)
     number = free_port()
 
     async def scenario() -> int:
-        config = uvicorn.Config(large, port=number, http=server.GuardedProtocol, log_config=None, lifespan="off")
+        config = uvicorn.Config(large, port=number, http=connection.GuardedProtocol, log_config=None, lifespan="off")
         serving = uvicorn.Server(config)
         task = asyncio.ensure_future(serving.serve())
         while not serving.started:

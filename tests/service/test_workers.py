@@ -24,6 +24,7 @@ from service.worker import PredictionError, WorkerStartError
 from service.worker_process import classify
 from service.workers import WorkerPool
 from tests.service import emulated
+from tests.service.devices import admitted
 from tests.service.emulated import FAIL, HANG, KILL, SHORTAGE, STICKY, Emulated, image
 
 
@@ -49,8 +50,7 @@ def batching(pool: WorkerPool) -> Batcher[Any, Any]:
 
 
 def submit(batcher: Batcher[Any, Any], pixels: Any) -> asyncio.Future[Any]:
-    call = batcher.submit(pixels, key=1, pixels=1, padded_pixels=1, deadline=time.monotonic() + 20)
-    return asyncio.ensure_future(call)
+    return asyncio.ensure_future(admitted(batcher, pixels, 1, (1, 1), time.monotonic() + 20))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -264,11 +264,14 @@ def test_blocks_are_reused_and_only_a_few_are_kept() -> None:
     blocks = shared_memory.Blocks()
     first, new = blocks.take(100)
     assert new
-    assert blocks.give(first) is None
+    assert blocks.give(first) == []
     assert blocks.take(200) == (first, False)
     many = [blocks.take(1 << 20 << i)[0] for i in range(5)]
     closed = [blocks.give(block) for block in many]
-    assert closed[4] is many[4]
+    assert closed == [[], [], [], [], [many[4]]]
+    large = blocks.take(shared_memory.IDLE_BYTES + 1)[0]
+    assert blocks.give(large) == [large]
+    assert blocks.trim(1 << 20) == many[1:4][::-1]
     blocks.close()
 
 

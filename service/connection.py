@@ -1,0 +1,230 @@
+"""One connection: uvicorn's protocol on h11, with bounds on what a client can make it hold, do or believe.
+
+h11 reads one message at a time, its trailers never as headers, and its body as its own whatever `Upgrade` says.
+"""
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.requests import Request
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+from service.envelope import add_headers
+from service.errors import ProtocolError
+from service.problems import problem
+
+HEADER_SECONDS = 10.0
+"""For the headers of a request to arrive, from the opening of the connection or the first byte."""
+HEADER_BYTES = 65_536
+"""Of the headers of a request, of its trailers, and of what chunks say beside their sizes, at most."""
+MAX_HEADERS = 200
+FRAMING_A_BYTE = 16
+"""Bytes of framing that each byte of a body may bring: chunks of a single byte bring five."""
+HEAD_PIECE, BODY_PIECE = 16_384, 65_536
+"""Bytes that are parsed at a time: what lies behind a request is left for when it is answered."""
+STALL_SECONDS, STALL_BYTES = 10.0, 131_072
+"""A client that does not take so much of its answer in that time is cut off: the answer would stay in memory."""
+LINGER_SECONDS, LINGER_BYTES = 2.0, 1 << 20
+"""After a refusal its client is read on, and not heard, so that it sees the answer and no reset."""
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 1.0
+"""Between looks at whether a client that has closed its side takes what it is sent."""
+STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Without effect on a client that waits for an answer; one that is gone has its system refuse it."""
+READABLE = (h11.IDLE, h11.SEND_BODY)
+
+
+class StrictConnection(h11.Connection):
+    """h11's, which also refuses messages that others might read otherwise, or that are out of all proportion."""
+
+    _framing = 0
+
+    def receive_data(self, data: bytes | memoryview) -> None:
+        """Take what came."""
+        if self.their_state is h11.SEND_BODY:
+            self._framing += len(data)
+        super().receive_data(data)  # type: ignore[arg-type]  # any buffer will do
+
+    def next_event(self) -> Any:
+        """The next event.
+
+        Raises:
+            h11.RemoteProtocolError: there will be none.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._framing = max(0, self._framing - (1 + FRAMING_A_BYTE) * len(event.data))
+        elif isinstance(event, h11.Request):
+            self._framing = 0
+            check_head(event)
+        elif event is h11.NEED_DATA and self.their_state is h11.SEND_BODY and self._framing > HEADER_BYTES:
+            raise h11.RemoteProtocolError("The chunks of the body are nearly all framing")
+        return event
+
+
+def check_head(request: h11.Request) -> None:
+    """Refuse a head that h11 lets pass.
+
+    Raises:
+        h11.RemoteProtocolError: 505, 431, or 400 for two lengths of one body.
+    """
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise h11.RemoteProtocolError("HTTP/1.1 is spoken here", 505)
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if size > HEADER_BYTES or len(request.headers) > MAX_HEADERS:
+        raise h11.RemoteProtocolError("Too many headers", 431)
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+        raise h11.RemoteProtocolError("Transfer-Encoding goes with HTTP/1.1 and without Content-Length")
+
+
+class GuardedProtocol(H11Protocol):
+    """Closes a connection whose headers do not arrive in time, or that does not take its answer.
+
+    Requests sent ahead wait unread. What is no HTTP is answered with a problem, after the answers that are due. A
+    client that has closed its side behind its request gets its answer, unless it is gone altogether.
+    """
+
+    conn: StrictConnection
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.conn = StrictConnection(h11.SERVER, HEADER_BYTES)
+        self._ahead = b""
+        self._refused = self._half_closed = False
+        self._unheard = 0
+        self._guard: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: Any) -> None:
+        """Start to wait for headers."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; what lies behind a request that is not answered yet is kept."""
+        if self._refused:
+            self._unheard += len(data)
+            if self._unheard > LINGER_BYTES:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self._ahead = self._ahead + data if self._ahead else data
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse, piece by piece, until the end of a request or of what has come."""
+        came, self._ahead = memoryview(self._ahead), b""
+        while came and not self._refused and self.conn.their_state in READABLE:
+            if self.conn.their_state is h11.IDLE:
+                self._watch()
+                size = HEAD_PIECE
+            else:
+                size = BODY_PIECE
+            self.conn.receive_data(came[:size])
+            came = came[size:]
+            self.handle_events()
+        self._ahead = b"" if self._refused else bytes(came)
+        if self.conn.their_state is not h11.IDLE:
+            self._unwatch()
+        if self._ahead:
+            self.flow.pause_reading()
+        elif self.conn.their_state not in READABLE:
+            self.flow.resume_reading()  # to see the client leave; h11 has no more than a piece
+
+    def on_response_complete(self) -> None:
+        """The next request, which may be here already."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self._read_on()
+        if self._half_closed and not self.busy:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what h11 refuses, in its `except` clause: a problem, then the end of the connection."""
+        reason = sys.exception()
+        self._refused = True
+        self._unwatch()
+        status = reason.error_status_hint if isinstance(reason, h11.RemoteProtocolError) else 400
+        request = Request({"type": "http", "headers": [], "state": {}})
+        if self.busy:  # it is this request's body that is wrong
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            request = Request(dict(self.scope))
+        answer = problem(request, ProtocolError(status, f"{str(reason or msg)[:200]}. Send HTTP/1.1 (RFC 9112)."))
+        answer.headers["Connection"] = "close"
+        add_headers(answer.headers, request)
+        lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]
+        lines += [b"%b: %b" % pair for pair in (*self.server_state.default_headers, *answer.raw_headers)]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
+        self.transport.write_eof()
+        self._guard = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; whether the connection stays open for what it is owed."""
+        if self._refused or not self.busy or self.cycle.more_body:
+            return False
+        if not self._half_closed and self.scope["http_version"] == "1.1" and not self.cycle.response_started:
+            self.transport.write(STILL_THERE)
+            self._look = self.loop.call_later(FIRST_LOOK_SECONDS, self._look_for_reset, FIRST_LOOK_SECONDS)
+        self._half_closed = True
+        return True
+
+    def _look_for_reset(self, seconds: float) -> None:
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            seconds = min(2 * seconds, LONGEST_LOOK_SECONDS)
+            self._look = self.loop.call_later(seconds, self._look_for_reset, seconds)
+
+    def pause_writing(self) -> None:
+        """The client is behind with reading."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL_SECONDS, self._check_progress, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        if self._stall:
+            self._stall.cancel()
+            self._stall = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for."""
+        self._unwatch()
+        for timer in (self._stall, self._look):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def _check_progress(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left > before - STALL_BYTES:
+            self.transport.abort()  # `close` would wait for the client
+        else:
+            self._stall = self.loop.call_later(STALL_SECONDS, self._check_progress, left)
+
+    def _watch(self) -> None:
+        if self._guard is None:
+            self._guard = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _unwatch(self) -> None:
+        if self._guard:
+            self._guard.cancel()
+            self._guard = None
