@@ -1,4 +1,4 @@
-"""S1-S4, S6 and S7 of TARGETS against LitServe, in one run.
+"""S1-S4 and S6-S8 of TARGETS against LitServe, in one run.
 
     uv run --with litserve==0.2.19 python -m tests.comparison
 
@@ -12,6 +12,7 @@ import io
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def form(path: str, accept: str) -> bytes:
 
 async def measure(port: int, pid: int, prepared: bytes, clients: int, seconds: float) -> dict[str, float]:
     await closed_loop(port, prepared, clients, 2.0)
-    cpu, began = cpu_seconds(pid), time.monotonic()
+    cpu, loop, began = cpu_seconds(pid), main_thread_seconds(pid), time.monotonic()
     replies = await closed_loop(port, prepared, clients, seconds)
     took = time.monotonic() - began
     good = [reply.seconds for reply in replies if reply.status == 200]
@@ -59,8 +60,14 @@ async def measure(port: int, pid: int, prepared: bytes, clients: int, seconds: f
         "p50": 1000 * statistics.median(good),
         "p99": 1000 * percentile(good, 0.99),
         "cpu": 1000 * (cpu_seconds(pid) - cpu) / len(replies),
+        "loop": 1000 * (main_thread_seconds(pid) - loop) / len(replies),
         "failed": len(replies) - len(good),
     }
+
+
+def main_thread_seconds(pid: int) -> float:
+    """CPU time of the thread that runs the event loop."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 async def live_under_load(port: int, prepared: bytes, seconds: float) -> float:
@@ -132,6 +139,7 @@ def show(rows: dict[str, dict[Any, Any]], live: float) -> None:
     print(f"| S3 | added p50 at one client | {a:.1f} ms | {b:.1f} ms | {a / b:.2f}x |")
     a, b = ours[64]["cpu"], theirs[64]["cpu"]
     print(f"| S4 | server CPU a request, 64 clients | {a:.2f} ms | {b:.2f} ms | {a / b:.2f}x |")
+    print(f"| S8 | of it, the event loop's thread | {ours[64]['loop']:.2f} ms | | |")
     print(f"| S6 | idle CPU | {ours['idle']:.1f} % | {theirs['idle']:.1f} % | |")
     print(f"| S7 | /health/live p99 at 64 clients | {live:.1f} ms | | |")
 

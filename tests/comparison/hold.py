@@ -18,6 +18,7 @@ import uvicorn
 from PIL import Image
 
 from service import app as application
+from service.connection import GuardedProtocol
 from service.memory import settle
 from service.settings import Settings
 from tests.comparison.__main__ import photo
@@ -67,7 +68,7 @@ async def scenario() -> None:
     settings = Settings(model=Path(__file__), port=port, max_batch_size=8, max_queue=512, warmup_sizes=())
     application.load_predictor = standard_device  # type: ignore[assignment]
     app = application.create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False, http="httptools"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False, http=GuardedProtocol))
     settle()
     serving = asyncio.ensure_future(server.serve())
     while app.state.engine.reason_not_ready:
