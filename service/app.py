@@ -14,8 +14,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service import negotiation, openapi
+from service.backends import InProcess
 from service.body import read_image
-from service.engine import Engine, InProcess, Timing
+from service.engine import Engine, Timing
 from service.envelope import Envelope
 from service.errors import ClientGoneError, InternalError, NotReadyError, RequestError, ServiceError
 from service.logs import Bursts
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 LAG_INTERVAL = 0.25
+LIMITS = ("max_bytes", "max_upload_bytes", "max_pixels", "max_queue", "max_queue_pixels", "deadline_ms")
+"""Settings that `/model` tells clients."""
 
 
 def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
@@ -166,7 +169,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     async def model(request: Request) -> Response:
         check_key(request, settings.api_keys)
         backend, _ = engine.check_ready()
-        limits = {name: getattr(settings, name) for name in ("max_bytes", "max_pixels", "max_queue", "deadline_ms")}
+        limits = {name: getattr(settings, name) for name in LIMITS}
         facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
         facts["kernel"] = backend.kernel
         return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})

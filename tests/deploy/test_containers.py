@@ -111,7 +111,9 @@ def test_it_can_change_nothing_but_its_scratch_space(docker: Docker, container: 
 
 def test_a_setting_of_the_shell_arrives(docker: Docker, container: str) -> None:
     code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/model', timeout=5).read().decode())"
-    assert json.loads(docker.python(container, code))["limits"]["max_queue"] == 48
+    limits = json.loads(docker.python(container, code))["limits"]
+    assert limits["max_queue"] == 48
+    assert limits["max_upload_bytes"] == (8 << 30) // 32  # of the container's memory, not of the host's
     assert docker("exec", container, "sh", "-c", "echo $UPSNET_LOG_FORMAT ${UPSNET_DEVICE-unset}") == "json unset"
 
 
