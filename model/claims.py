@@ -9,8 +9,11 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import islice, repeat
 
-MAX_PARTS = 50_000
-"""Segments, chunks or blocks before the pixels. A PNG of 20 MB in the usual chunks of 8 kB has 2 500."""
+MAX_PARTS = 66_000
+"""Segments, chunks or blocks before the pixels; strips or tiles of them. A PNG of 20 MB in the usual chunks of 8 kB has
+2 500; the tallest TIFF, a row a strip, 65 535."""
+TAG_PARTS = 16
+"""That a TIFF's tag counts for. Cameras write a hundred tags."""
 MAX_SCANS = 100
 """Passes over a JPEG. Encoders write 10 or so."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
@@ -77,8 +80,31 @@ def _gif_blocks(content: bytes) -> Iterator[int]:
         place += 1
 
 
+def _tiff_parts(content: bytes) -> Iterator[int]:
+    """Strips or tiles, for each of which Pillow makes an object, and tags, which it reads slowly."""
+    order = "<" if content[:2] == b"II" else ">"
+    large = content[2:4] in (b"+\0", b"\0+")  # BigTIFF
+    at, offset, number, entry = (8, "Q", "Q", "HHQ") if large else (4, "I", "H", "HHI")
+
+    def read(form: str, place: int) -> tuple[int, ...]:
+        end = place + struct.calcsize(order + form)
+        return struct.unpack_from(order + form, content, place) if end <= len(content) else (0,) * len(form)
+
+    place, step = read(offset, at)[0], 20 if large else 12
+    tags = read(number, place)[0]
+    yield from repeat(place, min(TAG_PARTS * tags, MAX_PARTS + 1))
+    for index in range(min(tags, MAX_PARTS)):
+        tag, _, count = read(entry, place + struct.calcsize(order + number) + step * index)
+        if tag in (273, 324):  # StripOffsets, TileOffsets
+            yield from repeat(index, min(count, MAX_PARTS + 1))
+
+
 _PARTS: dict[bytes, Callable[[bytes], Iterator[int]]] = {
     b"\xff\xd8\xff": _jpeg_segments,
     b"\x89PNG\r\n\x1a\n": _png_chunks,
     b"GIF8": _gif_blocks,
+    b"II*\0": _tiff_parts,
+    b"MM\0*": _tiff_parts,
+    b"II+\0": _tiff_parts,
+    b"MM\0+": _tiff_parts,
 }

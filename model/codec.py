@@ -81,7 +81,7 @@ class OpenImage:
     Attributes:
         height: pixels, as stored.
         width: pixels, as stored.
-        work: pixels that decoding goes over; a JPEG of many scans goes over its own again and again.
+        work: pixels that decoding goes over, a JPEG of many scans again and again, and bytes.
     """
 
     def __init__(self, content: bytes, max_pixels: int) -> None:
@@ -95,7 +95,7 @@ class OpenImage:
             self.width, self.height = self._image.size
             check_size(self.height, self.width, max_pixels)
         scans = content.count(b"\xff\xda") if "progressive" in self._image.info else 0
-        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS)
+        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS) + len(content)
 
     def decode(self) -> Pixels:
         """(H, W, 3) uint8 RGB, upright; the image is closed by it.

@@ -10,7 +10,7 @@ from service import settings as settings_module
 from service.app import create_app
 from service.logs import set_up_logging
 from service.memory import settle
-from service.server import make_server
+from service.server import leave, make_server
 from service.settings import SettingsError
 
 
@@ -38,4 +38,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

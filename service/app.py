@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from service import negotiation, openapi
 from service.backends import InProcess
@@ -26,7 +27,7 @@ from service.problems import add_error_handlers, problem, request_id
 from service.responses import Answer
 from service.schemas import Health
 from service.settings import Settings
-from service.uploads import Upload
+from service.uploads import Upload, Uploads
 from service.worker import PredictionError
 from service.worker_process import load_predictor
 from service.workers import WorkerPool
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 LAG_INTERVAL = 0.25
+SENT_AT_ONCE_BYTES = 1 << 18
 LIMITS = ("max_bytes", "max_upload_bytes", "max_pixels", "max_queue", "max_queue_pixels", "deadline_ms")
 """Settings that `/model` tells clients."""
 
@@ -207,7 +209,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             result = await answer(request, timing, started)
             status, code, outcome = 200, "ok", "ok"
             headers = {"Server-Timing": timing.header(), "Vary": "Accept"}
-            return Response(result.content, 200, headers, result.media_type)
+            return CountedResponse(engine.uploads, result.content, headers, result.media_type)
         except ServiceError as error:
             status, code, outcome = error.status, error.code, error.outcome
             if error.retry_after is not None:
@@ -231,6 +233,31 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             engine.requests.discard(task)
             metrics.inflight.dec()
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
+
+
+class CountedResponse(Response):
+    """An answer that is sent as fast as its client takes it, and counted until it has.
+
+    Args:
+        uploads: that it is counted among.
+        content: of the answer.
+        headers: beside those of every answer.
+        media_type: of the content.
+    """
+
+    def __init__(self, uploads: Uploads, content: bytes, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(content, 200, headers, media_type)
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it piece by piece: the server waits before each until the client has taken those before it."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        with self._uploads.holding(len(body)):
+            for start in range(0, len(body), SENT_AT_ONCE_BYTES):
+                piece = bytes(body[start : start + SENT_AT_ONCE_BYTES])
+                more = start + SENT_AT_ONCE_BYTES < len(body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 def parse_view(request: Request) -> bool:

@@ -4,6 +4,7 @@ h11 reads one message at a time, its trailers never as headers, and its body as 
 """
 
 import asyncio
+import re
 import socket
 import sys
 from typing import Any
@@ -34,6 +35,7 @@ FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 1.0
 """Between looks at whether a client that has closed its side takes what it is sent."""
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """Without effect on a client that waits for an answer; one that is gone has its system refuse it."""
+HOST = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*", re.ASCII)
 READABLE = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -76,6 +78,8 @@ def check_head(request: h11.Request) -> None:
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
     if size > HEADER_BYTES or len(request.headers) > MAX_HEADERS:
         raise h11.RemoteProtocolError("Too many headers", 431)
+    if not all(HOST.fullmatch(value) for name, value in request.headers if name == b"host"):
+        raise h11.RemoteProtocolError("Host is no name of a host")
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
         raise h11.RemoteProtocolError("Transfer-Encoding goes with HTTP/1.1 and without Content-Length")
@@ -128,6 +132,9 @@ class GuardedProtocol(H11Protocol):
             if self.conn.their_state is h11.IDLE:
                 self._watch()
                 size = HEAD_PIECE
+                if bytes(came[:2]) == b"\r\n" and not self.conn.trailing_data[0]:
+                    came = came[2:]  # an empty line before a request: RFC 9112, section 2.2
+                    continue
             else:
                 size = BODY_PIECE
             self.conn.receive_data(came[:size])
@@ -167,7 +174,9 @@ class GuardedProtocol(H11Protocol):
                 self.transport.close()
                 return
             request = Request(dict(self.scope))
-        answer = problem(request, ProtocolError(status, f"{str(reason or msg)[:200]}. Send HTTP/1.1 (RFC 9112)."))
+        answer = problem(
+            request, ProtocolError(status, f"{str(reason or msg).split(':')[0]}. Send HTTP/1.1 (RFC 9112).")
+        )
         answer.headers["Connection"] = "close"
         add_headers(answer.headers, request)
         lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]

@@ -16,7 +16,7 @@ from service.admission import Ticket
 from service.backends import Backend
 from service.batcher import Batcher
 from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError
-from service.lanes import LARGE_PIXELS, Lanes
+from service.lanes import LARGE_WORK, Lanes
 from service.metrics import Metrics
 from service.responses import Answer
 from service.settings import Settings
@@ -192,16 +192,17 @@ class Engine:
     async def _decode(self, upload: Upload, charge: Callable[[int], None]) -> Pixels:
         """The pixels of an image, charged before they are decoded: at once where it is small, else among large ones."""
         with upload:
-            opened = await self._decoding.run(partial(self._open, upload.content, charge))
-            if isinstance(opened, codec.OpenImage):
-                opened = await self._decoding.run(partial(_refusing, opened.decode), opened.work)
-            return opened
+            found = await self._decoding.run(partial(self._open, upload.content, charge))
+            if isinstance(found, int):
+                again = partial(codec.decode, upload.content, self.settings.max_pixels)
+                found = await self._decoding.run(partial(_refusing, again), found)
+            return found
 
-    def _open(self, content: bytes, charge: Callable[[int], None]) -> Pixels | codec.OpenImage:
-        """The pixels of a small image; a large one with its header read."""
+    def _open(self, content: bytes, charge: Callable[[int], None]) -> Pixels | int:
+        """The pixels of a small image; of a large one how much work it is, and nothing kept while it waits."""
         image = _refusing(partial(codec.OpenImage, content, self.settings.max_pixels))
         charge(image.height * image.width)
-        return image if image.work > LARGE_PIXELS else _refusing(image.decode)
+        return image.work if image.work > LARGE_WORK else _refusing(image.decode)
 
     async def _encode(
         self, build: Callable[[], Answer], pixels: int, overlay: bool, deadline: float

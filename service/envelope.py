@@ -18,7 +18,9 @@ DISCARD_SECONDS = 5.0
 DISCARD_FACTOR = 4
 """After a refusal this many times the limit is still read, so that the client sees the answer and not a reset."""
 ABSOLUTE = re.compile("https?://", re.IGNORECASE)
-TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}((?<!^00.{53})-[!-~]{0,200})?"
+)
 """Of W3C's Trace Context, section 3.2."""
 
 
@@ -66,7 +68,8 @@ class Envelope:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        app = expectation_failed if request.headers.get("expect", CONTINUE).lower() != CONTINUE else self._app
+        unknown = set(expectations(request.headers)) - {CONTINUE}
+        app = expectation_failed if unknown and scope.get("http_version") != "1.0" else self._app
         await app(scope, body.receive, answer)
 
 
@@ -81,9 +84,15 @@ def add_headers(headers: MutableHeaders, request: Request) -> None:
         headers.raw.append((b"traceparent", traceparent.encode()))
 
 
+def expectations(headers: Headers) -> list[str]:
+    """What the client expects, of all lines."""
+    lines = headers.getlist("expect")
+    return [word.strip().lower() for line in lines for word in line.split(",") if word.strip()]
+
+
 async def expectation_failed(scope: Scope, receive: Receive, send: Send) -> None:
     """The answer to a request that expects what is not known here."""
-    expected = Headers(scope=scope)["expect"][:50]
+    expected = ", ".join(expectations(Headers(scope=scope)))[:50]
     refusal = RequestError(417, f"Expect: {expected} is not known. The only expectation that can be met is {CONTINUE}.")
     await problem(Request(scope), refusal)(scope, receive, send)
 
@@ -94,7 +103,7 @@ class _Body:
     def __init__(self, headers: Headers, receive: Receive) -> None:
         self._receive = receive
         self._ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-        self.announced = headers.get("expect", "").lower() == CONTINUE  # the client waits to be asked for it
+        self.announced = CONTINUE in expectations(headers)  # the client waits to be asked for it
 
     async def receive(self) -> Message:
         message = await self._receive()

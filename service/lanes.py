@@ -7,8 +7,8 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-LARGE_PIXELS = 2_000_000
-"""Work on so many pixels takes some 10 to 100 ms of a core, whatever the format."""
+LARGE_WORK = 3_000_000
+"""Work on more pixels and bytes takes some 10 to 100 ms of a core, whatever the format."""
 
 
 class Lanes:
@@ -23,14 +23,14 @@ class Lanes:
         self._small = ThreadPoolExecutor(threads, name)
         self._large = ThreadPoolExecutor(max(1, threads - 1), f"{name}-large")
 
-    async def run(self, work: Callable[[], Value], pixels: int = 0) -> Value:
+    async def run(self, work: Callable[[], Value], size: int = 0) -> Value:
         """The result of the work; cancelling the caller takes it out where it has not begun.
 
         Args:
             work: to do on a thread.
-            pixels: that it goes over; more than `LARGE_PIXELS` are large.
+            size: pixels and bytes that it goes over; more than `LARGE_WORK` are large.
         """
-        threads = self._large if pixels > LARGE_PIXELS else self._small
+        threads = self._large if size > LARGE_WORK else self._small
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def close(self) -> None:

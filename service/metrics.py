@@ -26,7 +26,9 @@ class Metrics:
         )
         self.queue_images = Gauge("upsnet_queue_images", "Images that wait", registry=registry)
         self.queue_pixels = Gauge("upsnet_queue_pixels", "Pixels of what is not answered yet", registry=registry)
-        self.upload_bytes = Gauge("upsnet_upload_bytes", "Bytes of bodies not decoded yet", registry=registry)
+        self.upload_bytes = Gauge(
+            "upsnet_upload_bytes", "Bytes of bodies not decoded, and of answers not sent, yet", registry=registry
+        )
         self.inflight = Gauge("upsnet_inflight_requests", "Requests being answered", registry=registry)
         self.worker_restarts = Counter("upsnet_worker_restarts", "Workers that were replaced", registry=registry)
         self.device_memory = Gauge(

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     max_bytes: Count = Field(20_000_000, description="bytes of an image file")
     max_upload_bytes: Count = Field(
         default_factory=lambda: max(MEGABYTE, memory_limit() // UPLOADS_SHARE),
-        description="bytes of bodies that are not decoded yet; a 32nd of the memory",
+        description="bytes of bodies not decoded, and of answers not sent, yet; a 32nd of the memory",
     )
     max_pixels: Count = Field(40_000_000, description="pixels of a decoded image")
     body_timeout_ms: Count = Field(10_000, description="for the whole body to arrive")

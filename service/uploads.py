@@ -1,12 +1,16 @@
-"""The bytes of bodies that are under way or wait to be decoded, bounded over all requests."""
+"""The bytes of bodies that are under way or wait to be decoded, and of answers, bounded over all requests."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 
 from service.errors import UploadsFullError
 
 
 class Uploads:
-    """What all bodies hold together. Bytes count when they are here: to announce many costs nothing and holds nothing.
+    """What all bodies, and answers that are not sent yet, hold together; it is bodies that are refused.
+
+    Bytes count when they are here: to announce many costs nothing and holds nothing.
 
     Args:
         max_bytes: that may be held; a body that is alone is taken whatever its size.
@@ -28,6 +32,15 @@ class Uploads:
         """
         if self.held > own and self.held + size > self._max_bytes:
             raise UploadsFullError()
+
+    @contextlib.contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count the bytes of an answer while it is sent."""
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
 
 
 class Upload:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service import app as application
 from service.memory import settle
-from service.server import make_server
+from service.server import leave, make_server
 from service.settings import Settings
 from tests.service.emulated import Emulated
 
@@ -31,6 +31,7 @@ def main() -> None:
         app = application.create_app(settings)
         settle()
         make_server(app, settings).run()
+    leave(0)
 
 
 def emulated(base_ms: float, *_: object) -> Emulated:

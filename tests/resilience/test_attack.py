@@ -9,14 +9,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from model.codec import encode_png
 from tests.resilience.attack import (
     LARGE,
     Seen,
@@ -134,6 +137,20 @@ def test_bodies_are_admitted_before_they_are_read() -> None:
         assert seen.statuses[429] >= 17
         assert seen.peak_mb < seen.before_mb + 60
         assert post(port, plain(64, "RGB", "PNG"))[0] == 200
+
+
+def test_answers_that_are_not_taken_count_as_bodies_do() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    with front(max_upload_bytes=9_000_000) as (port, _):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(request(encode_png(noise), "/panoptic?view=overlay", Accept="image/png"))
+            assert client.recv(12) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
+            body = request(bytes(6_000_000))
+            assert exchange(port, body).startswith(b"HTTP/1.1 429 ")
+        patience = time.monotonic() + 5
+        while not exchange(port, body).startswith(b"HTTP/1.1 415 "):  # no image, but read
+            assert time.monotonic() < patience
 
 
 def test_trailers_without_end_are_cut() -> None:

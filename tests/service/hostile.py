@@ -169,6 +169,9 @@ def bombs() -> Iterator[Named]:
     yield "bomb gif comment of single bytes", GIF_HEAD + b"!\xfe" + b"\1A" * 1_000_000 + b"\0" + image + b";"
     yield "bomb tiff tile", tiff_tile(1, 1, 20_000)
     yield "bomb tiff tile in a photo", tiff_tile(640, 480, 12_000)
+    yield "bomb tiff tiles of one pixel", tiff([*TILED, (324, 4, 1_000_000)], b"", counts={324: 1_000_000})
+    yield "bomb tiff strips", tiff([*TILED[:6], (273, 4, 8)], b"", counts={273: 1_000_000})
+    yield "bomb tiff tags", tiff([*TILED, *[(40_000, 4, 1)] * 20_000], b"")
     yield "bomb jpeg scans", jpeg_scans(6000, 6000, 20_000)
     jpeg = saved(scene(), "JPEG")
     yield "bomb jpeg comments", jpeg[:2] + b"\xff\xfe\0\2" * 500_000 + jpeg[2:]
@@ -248,9 +251,16 @@ def bmp_rle(width: int, height: int, runs: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + 1024 + len(runs), 0, 0, 54 + 1024) + header + palette + runs
 
 
-def tiff(tags: list[tuple[int, int, int]], pixels: bytes, following: int = 0) -> bytes:
-    """A little-endian file: header, one directory of numbers, then the pixels."""
-    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+TILED = [(256, 4, 1000), (257, 4, 1000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1), (322, 4, 1), (323, 4, 1)]
+"""Of a grey picture of a million pixels, in tiles of one."""
+
+
+def tiff(
+    tags: list[tuple[int, int, int]], pixels: bytes, following: int = 0, counts: dict[int, int] | None = None
+) -> bytes:
+    """A little-endian file: header, one directory of numbers, or of the places of many, then the pixels."""
+    counts = counts or {}
+    entries = b"".join(struct.pack("<HHII", tag, kind, counts.get(tag, 1), value) for tag, kind, value in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", following) + pixels
 
 

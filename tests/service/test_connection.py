@@ -67,6 +67,7 @@ REFUSED = {
     "a chunk without size": (CHUNKED + b"\r\nabc\r\n0\r\n\r\n", 400),
     "a chunk longer than it says": (CHUNKED + b"2\r\nabc\r\n0\r\n\r\n", 400),
     "space before the colon": (head(b"Host : a", b"Content-Length: 0"), 400),
+    "a Host that is none": (b"GET /health/live HTTP/1.1\r\nHost: a b/@c\r\n\r\n", 400),
     "NUL in a header": (b"GET /health/live HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
     "CR in a header": (b"GET /health/live HTTP/1.1\r\nHost: a\r\nX: a\rX-B: c\r\n\r\n", 400),
     "no version": (b"GET /health/live\r\n\r\n", 400),
@@ -104,8 +105,20 @@ def test_what_is_no_http_is_refused_as_a_problem_and_ends_the_connection(port: i
         post(b"Expect: 100-continue"),
         post(b"X: " + b"a" * 60_000),
         head(b"Host: a", b"Content-Length: %d" % len(PHOTO), path=b"http://a/panoptic") + PHOTO,
+        b"\r\n" + post(),
+        post(b"Expect: "),
     ],
-    ids=["chunks", "extensions", "single bytes", "trailers", "expectation", "long header", "absolute form"],
+    ids=[
+        "chunks",
+        "extensions",
+        "single bytes",
+        "trailers",
+        "expectation",
+        "long header",
+        "absolute form",
+        "empty line",
+        "empty expectation",
+    ],
 )
 def test_what_is_http_is_answered_whatever_its_segments(port: int, sent: bytes) -> None:
     for parts in ([sent + LAST], [sent[:37], sent[37:130], sent[130:], LAST]):
@@ -171,11 +184,21 @@ def test_an_unknown_expectation_is_refused_and_the_connection_goes_on(port: int)
     assert b'"expectation_failed"' in answers
 
 
+@pytest.mark.parametrize("lines", [[b"Expect: 100-continue", b"Expect: 200-ok"], [b"Expect: 100-continue, foo"]])
+def test_an_unknown_expectation_is_refused_beside_a_known_one_too(port: int, lines: list[bytes]) -> None:
+    assert statuses(exchange(port, post(*lines))) == [417]
+
+
+def test_expectations_of_http_1_0_are_ignored(port: int) -> None:
+    assert statuses(exchange(port, post(b"Expect: foo").replace(b"HTTP/1.1", b"HTTP/1.0"))) == [200]
+
+
 @pytest.mark.parametrize(
     ("given", "echoed"),
     [
         ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
         ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x", False),
+        ("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", True),
         ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
         ("00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
         ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", False),
