@@ -84,7 +84,7 @@ async def malformed(count: int, seed: int) -> None:
         print(f"\nR1: {len(replies)} inputs, RSS {growth:+.1f} MB, {restarts:.0f} restarts\n{table(replies)}")
         assert len(replies) == count
         assert [(name, reply.body) for name, reply in replies if reply.status >= 500] == []
-        assert {reply.status for _, reply in replies} <= {200, 400, 413, 415, 422}
+        assert {reply.status for _, reply in replies} <= {200, 400, 413, 415, 422, 429}  # 429: six of 39 Mpx at once
         assert restarts == 0
         assert tree(pid) == processes
         assert growth <= 50
