@@ -47,10 +47,26 @@ class ServiceError(Exception):
         self.detail = detail
 
 
-class ProtocolError(ServiceError):
-    """What came is not HTTP as it is spoken here: 400, 431, 501 or 505. The connection ends with it."""
+class InvalidError(ServiceError):
+    """Something of the client's is wrong; a status that is not among the kinds is told as 400 is.
+
+    Args:
+        status: of the answer.
+        detail: for the client.
+    """
 
     outcome = "invalid"
+    _KINDS: ClassVar[dict[int, tuple[str, str]]] = {}
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code, self.title = self._KINDS.get(status, ("bad_request", "Bad request"))
+
+
+class ProtocolError(InvalidError):
+    """What came is not HTTP as it is spoken here: 400, 431, 501 or 505. The connection ends with it."""
+
     _KINDS: ClassVar = {
         400: ("malformed_request", "Malformed request"),
         431: ("headers_too_large", "Headers too large"),
@@ -58,16 +74,10 @@ class ProtocolError(ServiceError):
         505: ("http_version", "HTTP version not supported"),
     }
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code, self.title = self._KINDS[status]
 
-
-class RequestError(ServiceError):
+class RequestError(InvalidError):
     """The request itself is wrong: 400, 401, 404, 405, 406 or 417."""
 
-    outcome = "invalid"
     _KINDS: ClassVar = {
         400: ("bad_request", "Bad request"),
         401: ("unauthorized", "Key missing or unknown"),
@@ -77,42 +87,25 @@ class RequestError(ServiceError):
         417: ("expectation_failed", "Expectation cannot be met"),
     }
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code, self.title = self._KINDS.get(status, ("bad_request", "Bad request"))
 
-
-class BodyError(ServiceError):
+class BodyError(InvalidError):
     """The body did not arrive as it should: 400 malformed, 408 too slow, 413 too large."""
 
-    outcome = "invalid"
     _KINDS: ClassVar = {
         400: ("malformed_body", "Malformed body"),
         408: ("body_timeout", "Body too slow"),
         413: ("body_too_large", "Body too large"),
     }
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code, self.title = self._KINDS[status]
 
-
-class ImageRefusedError(ServiceError):
+class ImageRefusedError(InvalidError):
     """The bytes are not an image that is accepted: 413 too many pixels, 415 other format, 422 cannot be decoded."""
 
-    outcome = "invalid"
     _KINDS: ClassVar = {
         413: ("image_too_large", "Image too large"),
         415: ("unsupported_image", "Unsupported image format"),
         422: ("invalid_image", "Image cannot be decoded"),
     }
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code, self.title = self._KINDS[status]
 
 
 class UploadsFullError(ServiceError):
