@@ -48,22 +48,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
     """The route that all this is for."""
     settings, metrics, refusals = engine.settings, engine.metrics, Bursts()
 
-    async def answer(request: Request, timing: Timing, started: float) -> Answer:
-        check_key(request, settings.api_keys)
-        form = negotiation.choose_form(request.headers.get("accept"))
-        overlay = parse_view(request)
-        timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
-        engine.check_ready()
-        try:
-            with Upload(engine.uploads) as upload:
-                await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
-                work = engine.segment(upload, form, overlay, request_id(request), timing)
-                return await unless_gone(request, work)
-        except asyncio.CancelledError:
-            if not engine.gave_up:
-                raise
-            raise NotReadyError("The service has stopped. Try again soon.") from None
-
     @app.post(
         "/panoptic",
         openapi_extra=openapi.PANOPTIC,
@@ -78,7 +62,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         metrics.inflight.inc()
         engine.requests.add(task := asyncio.current_task())
         try:
-            result = await answer(request, timing, started)
+            result = await answer(engine, request, timing, started)
             status, code, outcome = 200, "ok", "ok"
             headers = {"Server-Timing": timing.header(), "Vary": "Accept"}
             return CountedResponse(engine.uploads, result.content, headers, result.media_type)
@@ -100,6 +84,35 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             engine.requests.discard(task)
             metrics.inflight.dec()
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
+
+
+async def answer(engine: Engine, request: Request, timing: Timing, started: float) -> Answer:
+    """The answer to one request.
+
+    Args:
+        engine: that segments.
+        request: whose body was not read yet.
+        timing: of the request, to be filled in.
+        started: when it came, by `time.monotonic`.
+
+    Raises:
+        ServiceError: of any kind.
+    """
+    settings = engine.settings
+    check_key(request, settings.api_keys)
+    form = negotiation.choose_form(request.headers.get("accept"))
+    overlay = parse_view(request)
+    timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
+    engine.check_ready()
+    try:
+        with Upload(engine.uploads) as upload:
+            await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
+            work = engine.segment(upload, form, overlay, request_id(request), timing)
+            return await unless_gone(request, work)
+    except asyncio.CancelledError:
+        if not engine.gave_up:
+            raise
+        raise NotReadyError("The service has stopped. Try again soon.") from None
 
 
 class CountedResponse(Response):
