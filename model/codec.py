@@ -281,13 +281,16 @@ def _deflate(pixels: Pixels) -> bytes:
 
 def _filtered(pixels: Pixels, top: int, bottom: int) -> Pixels:
     """Rows of a PNG, (bottom - top, 1 + 3 W): each the difference to the row above, behind the Up filter's number."""
+    change = np.empty((bottom - top, *pixels.shape[1:]), np.uint8)
+    change[0] = pixels[0] if top == 0 else pixels[top] - pixels[top - 1]
+    np.subtract(pixels[top + 1 : bottom], pixels[top : bottom - 1], out=change[1:])
     rows = np.zeros((bottom - top, 1 + 3 * pixels.shape[1]), np.uint8)
     rows[:, 0] = 2
-    into = rows[:, 1::3] if pixels.ndim == 2 else rows[:, 1:].reshape(bottom - top, -1, 3)
-    if top == 0:
-        into[0] = pixels[0]
-        into, top = into[1:], 1
-    np.subtract(pixels[top:bottom], pixels[top - 1 : bottom - 1], out=into)
+    if pixels.ndim == 3:
+        rows[:, 1:] = change.reshape(bottom - top, -1)
+    else:
+        places = np.flatnonzero(change != 0)
+        rows.reshape(-1)[3 * places + places // pixels.shape[1] + 1] = change.reshape(-1)[places]
     return rows
 
 

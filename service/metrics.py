@@ -44,10 +44,8 @@ class Metrics:
         self.loop_lag = Histogram(
             "upsnet_event_loop_lag_seconds", "How late the event loop is", buckets=SECONDS, registry=registry
         )
-        for outcome in OUTCOMES:
-            self.images.labels(outcome)
-        for stage in STAGES:
-            self.stages.labels(stage)
+        self._outcomes = {outcome: self.images.labels(outcome) for outcome in OUTCOMES}
+        self._stages = {stage: self.stages.labels(stage) for stage in STAGES}
 
     def text(self) -> bytes:
         """As Prometheus scrapes it."""
@@ -64,7 +62,7 @@ class Metrics:
 
     def stage_finished(self, stage: str, seconds: float) -> None:
         """One image left a stage."""
-        self.stages.labels(stage).observe(max(seconds, 0.0))
+        self._stages[stage].observe(max(seconds, 0.0))
 
     def worker_restarted(self) -> None:
         """A worker is started in place of one that ended."""
@@ -81,5 +79,5 @@ class Metrics:
     def request_finished(self, status: int, code: str, outcome: str, seconds: float) -> None:
         """A POST /panoptic was answered, or its client left (499)."""
         self.requests.labels(str(status), code).inc()
-        self.images.labels(outcome).inc()
+        self._outcomes[outcome].inc()
         self.request_seconds.observe(seconds)

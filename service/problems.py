@@ -13,15 +13,16 @@ from service.schemas import Problem
 
 log = logging.getLogger(__name__)
 
+WORD = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
 
 def request_id(request: Request) -> str:
     """The request's own X-Request-ID where it is a plain word, else a new one."""
-    if not hasattr(request.state, "request_id"):
+    state = request.scope.setdefault("state", {})
+    if "request_id" not in state:
         given = request.headers.get("x-request-id", "")
-        request.state.request_id = (
-            given if re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) else f"{random.getrandbits(128):032x}"
-        )
-    return str(request.state.request_id)
+        state["request_id"] = given if WORD.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return str(state["request_id"])
 
 
 def problem(request: Request, error: ServiceError) -> Response:

@@ -13,6 +13,7 @@ from model.overlay import draw_overlay
 from model.panoptic import Panoptic
 
 BOUNDARY = "upsnet-panoptic-answer"
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def build(
         colors: by category id, for the overlay.
     """
     facts = describe(panoptic, model, request_id)
-    text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    text = to_json(facts)
     pixels = panoptic.segment_ids if photo is None else draw_overlay(photo, panoptic, colors or {})
     if form == "image/png":
         return Answer(encode_png(pixels, {"panoptic": text}), form)

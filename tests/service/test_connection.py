@@ -76,6 +76,7 @@ REFUSED = {
     "70 kB of path": (b"GET /" + bytes(70_000).replace(b"\0", b"a") + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
     "1 MB of trailers": (CHUNKED + CHUNK + b"0\r\n" + b"X: y\r\n" * 170_000, 431),
     "1 MB of a chunk's extension": (CHUNKED + b"5;" + b"a" * 1_000_000, 431),
+    "70 000 chunks of a byte": (CHUNKED + b"1\r\nx\r\n" * 70_000, 400),
     "small chunks of long extensions": (CHUNKED + (b"1;" + b"a" * 40_000 + b"\r\nx\r\n") * 20, 400),
 }
 
