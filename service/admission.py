@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from service.errors import ClientGoneError, QueueFullError
 
@@ -26,19 +25,6 @@ class Ticket:
     infer_seconds: float = 0.0
 
 
-class Observer(Protocol):
-    """Where the batcher tells what happens, for metrics."""
-
-    def queue_changed(self, images: int, pixels: int) -> None:
-        """What waits, and the pixels of all that is not answered yet."""
-
-    def batch_started(self, images: int) -> None:
-        """A batch went to a device."""
-
-    def stage_finished(self, stage: str, seconds: float) -> None:
-        """One item left the stage `queue` or `infer`."""
-
-
 class Admission:
     """Places in a queue, and pixels in memory. May be asked from any thread.
 
@@ -48,20 +34,25 @@ class Admission:
     Args:
         max_queue: items that may wait.
         max_queue_pixels: pixels that may be held; where none are, any item is admitted.
-        observer: told of each change.
 
     Attributes:
+        pixels: that are held.
         seconds_per_item: that the devices need at the rate measured lately.
     """
 
-    def __init__(self, max_queue: int, max_queue_pixels: int, observer: Observer | None = None) -> None:
-        self._max_queue, self._max_queue_pixels, self._observer = max_queue, max_queue_pixels, observer
+    def __init__(self, max_queue: int, max_queue_pixels: int) -> None:
+        self._max_queue, self._max_queue_pixels = max_queue, max_queue_pixels
         self._waiting: set[Ticket] = set()
         self._open: set[Ticket] = set()
-        self._pixels = 0
+        self.pixels = 0
         self._lock = threading.Lock()
         self._seconds_held = 0.0
         self.seconds_per_item = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        return len(self._waiting)
 
     def reserve(self) -> Ticket:
         """A place for one item.
@@ -75,7 +66,6 @@ class Admission:
             ticket = Ticket()
             self._waiting.add(ticket)
             self._open.add(ticket)
-            self._tell()
         return ticket
 
     def charge(self, ticket: Ticket, pixels: int) -> None:
@@ -88,18 +78,15 @@ class Admission:
         with self._lock:
             if ticket not in self._open:
                 raise ClientGoneError()
-            if self._pixels and self._pixels + pixels > self._max_queue_pixels:
+            if self.pixels and self.pixels + pixels > self._max_queue_pixels:
                 raise self._full()
             ticket.pixels += pixels
-            self._pixels += pixels
-            self._tell()
+            self.pixels += pixels
 
     def leave(self, ticket: Ticket) -> None:
         """Give the place back and keep the pixels; doing so twice is harmless."""
         with self._lock:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-                self._tell()
+            self._waiting.discard(ticket)
 
     def release(self, ticket: Ticket) -> None:
         """Give everything back; doing so twice is harmless."""
@@ -107,9 +94,8 @@ class Admission:
             if ticket in self._open:
                 self._open.remove(ticket)
                 self._waiting.discard(ticket)
-                self._pixels -= ticket.pixels
+                self.pixels -= ticket.pixels
                 self._seconds_held += 0.2 * (time.monotonic() - ticket.since - self._seconds_held)
-                self._tell()
 
     def _full(self) -> QueueFullError:
         """With the time that those before it will take, on the device or, by what items took lately, in all.
@@ -118,7 +104,3 @@ class Admission:
         """
         seconds = max(1.0, len(self._open) * self.seconds_per_item, self._seconds_held)
         return QueueFullError(retry_after=round(seconds * random.uniform(1.0, 2.0)))
-
-    def _tell(self) -> None:
-        if self._observer:
-            self._observer.queue_changed(len(self._waiting), self._pixels)

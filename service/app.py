@@ -116,7 +116,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
             model=backend.model_name if backend and loaded else None,
             device=backend.device if backend and loaded else None,
             workers=backend.live if backend else 0,
-            queue_images=int(metrics.queue_images._value.get()),
+            queue_images=engine.batcher.admission.waiting if engine.batcher else 0,
         )
         headers = {"Retry-After": "2"} if reason and status is None else {}
         return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)

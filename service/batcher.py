@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic
+from typing import Generic, Protocol
 
-from service.admission import Admission, Observer, Ticket
+from service.admission import Admission, Ticket
 from service.batch_time import BatchTime
 from service.errors import DeadlineExceededError, NotReadyError
 from service.queues import Batch, Entry, Item, Queues, Result
@@ -22,6 +22,16 @@ HAND_OVER_SECONDS = 0.015
 up and those who leave are dropped, but in time for the device never to wait."""
 NEVER_AHEAD_PIXELS = 10_000_000
 """An image of more goes to a device that is free: its way there is long, and what comes meanwhile would wait behind."""
+
+
+class Observer(Protocol):
+    """Where the batcher tells what happens, for metrics."""
+
+    def batch_started(self, images: int) -> None:
+        """A batch went to a device."""
+
+    def stage_finished(self, stage: str, seconds: float) -> None:
+        """One item left the stage `queue` or `infer`."""
 
 
 class Batcher(Generic[Item, Result]):
@@ -58,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._max_batch_size, self._max_batch_source_pixels = max_batch_size, max_batch_source_pixels
         self._concurrency, self._clock, self._observer = concurrency, clock, observer
-        self.admission = Admission(max_queue, max_queue_pixels, observer)
+        self.admission = Admission(max_queue, max_queue_pixels)
         self._budget = PixelBudget(max_batch_pixels)
         self._queues: Queues[Item, Result] = Queues()
         self._repeats: deque[Batch[Item, Result]] = deque()

@@ -70,6 +70,7 @@ class Engine:
         self._make_backend = make_backend
         self.uploads = Uploads(settings.max_upload_bytes)
         metrics.upload_bytes.set_function(lambda: self.uploads.held)
+        metrics.inflight.set_function(lambda: self.inflight)
         self._decoding = Lanes("decode", settings.decode_threads)
         self._encoding = Lanes("encode", settings.decode_threads)
         self.backend: Backend | None = None
@@ -95,6 +96,9 @@ class Engine:
             concurrency=backend.live,
             observer=self.metrics,
         )
+        admission = self.batcher.admission
+        self.metrics.queue_images.set_function(lambda: admission.waiting)
+        self.metrics.queue_pixels.set_function(lambda: admission.pixels)
         facts = {"device": backend.device, "precision": backend.precision, "kernel": backend.kernel}
         self.metrics.model.info({"name": backend.model_name, **facts})
         log.info("ready: %s on %s, %s, kernel %s", backend.model_name, *facts.values())

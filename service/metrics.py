@@ -51,11 +51,6 @@ class Metrics:
         """As Prometheus scrapes it."""
         return generate_latest(self.registry)
 
-    def queue_changed(self, images: int, pixels: int) -> None:
-        """Images that wait now, and the pixels of all that are not answered yet."""
-        self.queue_images.set(images)
-        self.queue_pixels.set(pixels)
-
     def batch_started(self, images: int) -> None:
         """A batch went to a device."""
         self.batch_images.observe(images)

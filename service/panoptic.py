@@ -61,7 +61,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         started = time.monotonic()
         timing = Timing(started)
         status, code, outcome = 500, "internal_error", "failed"
-        metrics.inflight.inc()
         engine.requests.add(task := asyncio.current_task())
         try:
             result = await answer(engine, request, timing, started)
@@ -84,7 +83,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             return problem(request, InternalError())
         finally:
             engine.requests.discard(task)
-            metrics.inflight.dec()
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
 
     app.router.add_api_route(

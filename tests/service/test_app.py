@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -273,3 +274,28 @@ def test_metrics_give_what_alerts_compare_with(client: TestClient) -> None:
     assert (value("upsnet_ready"), value("upsnet_queue_limit_images"), value("upsnet_deadline_seconds")) == (1, 64, 30)
     client.app.state.engine.draining = True  # type: ignore[attr-defined]
     assert value("upsnet_ready") == 0
+
+
+def test_metrics_count_what_is_under_way(tmp_path: Path) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    class Held(TopAndBottom):
+        def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
+            begun.set()
+            assert over.wait(10)
+            return super().predict(images)
+
+    with TestClient(create_app(settings(tmp_path), Held())) as client:
+
+        def values() -> list[float]:
+            lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+            return [float(lines[f"upsnet_{name}"]) for name in ("inflight_requests", "queue_pixels", "queue_images")]
+
+        poster = threading.Thread(target=client.post, args=("/panoptic",), kwargs={"content": photo(6, 4)})
+        poster.start()
+        assert begun.wait(10)
+        assert values() == [1, 24, 0]
+        assert client.get("/health").json()["queue_images"] == 0
+        over.set()
+        poster.join()
+        assert values() == [0, 0, 0]

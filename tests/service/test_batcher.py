@@ -273,13 +273,10 @@ async def test_drain_returns_when_all_is_answered_and_close_fails_what_waits() -
 
 
 @in_loop
-async def test_the_observer_sees_queue_batches_and_stages() -> None:
+async def test_the_observer_sees_batches_and_stages() -> None:
     seen: list[tuple[Any, ...]] = []
 
     class Recorder:
-        def queue_changed(self, images: int, pixels: int) -> None:
-            seen.append(("queue", images, pixels))
-
         def batch_started(self, images: int) -> None:
             seen.append(("batch", images))
 
@@ -287,15 +284,22 @@ async def test_the_observer_sees_queue_batches_and_stages() -> None:
             seen.append((stage, seconds >= 0))
 
     await submit(make(Device(), observer=Recorder()), "a", pixels=3)
-    assert seen == [
-        ("queue", 1, 0),
-        ("queue", 1, 3),
-        ("queue", 0, 3),
-        ("batch", 1),
-        ("queue", True),
-        ("infer", True),
-        ("queue", 0, 0),
-    ]
+    assert seen == [("batch", 1), ("queue", True), ("infer", True)]
+
+
+@in_loop
+async def test_the_admission_counts_what_waits_and_its_pixels() -> None:
+    device = Device()
+    device.gate.clear()
+    batcher = make(device)
+    calls = [submit(batcher, letter, pixels=3) for letter in "abcd"]
+    await turns()
+    assert batcher.admission.pixels == 12
+    waiting = batcher.admission.waiting
+    assert 0 < waiting < 4
+    device.gate.set()
+    await asyncio.gather(*calls)
+    assert (batcher.admission.waiting, batcher.admission.pixels) == (0, 0)
 
 
 def test_batch_time_learns_the_line() -> None:
