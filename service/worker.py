@@ -192,8 +192,7 @@ class Worker:
 
     def _read(self) -> None:
         try:
-            while self._pipe.poll():
-                self._take(*self._pipe.recv())
+            self._take(*self._pipe.recv())
         except (EOFError, OSError):
             self._lose("it ended unasked")
 
