@@ -213,6 +213,22 @@ def uploads(port: int, pid: int, connections: int, size: int, seconds: float) ->
     return seen
 
 
+def tiny_chunks(port: int, pid: int, connections: int, seconds: float) -> Seen:
+    """Connections whose bodies come in chunks of one byte, one body after another."""
+    head = b"POST /panoptic HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with watched(pid, lambda: live(port)) as seen:
+        end = time.monotonic() + seconds
+
+        def client(_: int) -> None:
+            while time.monotonic() < end:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as one, contextlib.suppress(OSError):
+                    one.sendall(head + 40_000 * b"1\r\na\r\n")
+                    seen.statuses[int(one.recv(100).split()[1])] += 1
+
+        each(connections, client)
+    return seen
+
+
 def exchange(port: int, *parts: bytes, half_close: bool = False, patience: float = 2.0) -> bytes:
     """What comes back on one connection for these segments, to its end or until nothing more comes."""
     got = b""

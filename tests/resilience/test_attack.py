@@ -31,6 +31,7 @@ from tests.resilience.attack import (
     post,
     resident_mb,
     send_for_ever,
+    tiny_chunks,
     uploads,
 )
 from tests.resilience.client import free_port, our_server, percentile, request, serving, tree
@@ -110,6 +111,16 @@ def test_attack_by_pipelining() -> None:
 
 
 @pytest.mark.resilience
+def test_attack_by_tiny_chunks() -> None:
+    with front() as (port, pid):
+        seen = tiny_chunks(port, pid, connections=8, seconds=8.0)
+        print("\n" + seen.row("8 connections of bodies in chunks of a byte"))
+        assert set(seen.statuses) == {400}
+        assert percentile(seen.waits, 0.99) < 0.25
+        assert seen.peak_mb < seen.before_mb + 50
+
+
+@pytest.mark.resilience
 def test_attack_by_unfinished_uploads() -> None:
     with front(max_upload_bytes=UPLOAD_BYTES) as (port, pid):
         seen = uploads(port, pid, connections=300, size=20_000_000, seconds=9.0)
@@ -158,6 +169,13 @@ def test_trailers_without_end_are_cut() -> None:
         seen, sent = send_for_ever(port, pid, CHUNKED, b"a:\r\n" * 16_000, 3.0)
         assert sent < 20_000_000
         assert seen.peak_mb < seen.before_mb + 50
+
+
+def test_tiny_chunks_are_refused_before_they_take_time() -> None:
+    with front() as (port, pid):
+        seen = tiny_chunks(port, pid, connections=4, seconds=1.5)
+        assert set(seen.statuses) == {400}
+        assert percentile(seen.waits, 0.9) < 0.25
 
 
 def test_pipelined_requests_wait_unread() -> None:
