@@ -25,8 +25,8 @@ HEADER_BYTES = 65_536
 MAX_HEADERS = 200
 FRAMING_A_BYTE = 16
 """Bytes of framing that each byte of a body may bring: chunks of a single byte bring five."""
-CHUNK_BYTES = 128
-"""That the chunks of a body have on average, but for the first thousand: to parse one takes some 6 us."""
+CHUNK_BYTES, SMALL_CHUNKS = 128, 256
+"""The chunks of a body have so many bytes on average, but for so many of them: to parse one takes some 6 us."""
 HEAD_PIECE, BODY_PIECE = 16_384, 65_536
 """Bytes that are parsed at a time: what lies behind a request is left for when it is answered."""
 STALL_SECONDS, STALL_BYTES = 10.0, 131_072
@@ -63,7 +63,7 @@ class StrictConnection(h11.Connection):
             size = len(event.data)
             self._framing = max(0, self._framing - (1 + FRAMING_A_BYTE) * size)
             self._missing = max(0, self._missing - size + (CHUNK_BYTES if event.chunk_start else 0))
-            if self._missing > 1000 * CHUNK_BYTES:
+            if self._missing > SMALL_CHUNKS * CHUNK_BYTES:
                 raise h11.RemoteProtocolError("The chunks of the body are too small")
         elif isinstance(event, h11.Request):
             self._framing = self._missing = 0
