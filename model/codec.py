@@ -20,7 +20,7 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
     WebPImagePlugin,
 )
 
-from model import claims
+from model import claims, libtiff
 from model.webp import decode_webp
 
 try:
@@ -40,7 +40,7 @@ OPENERS = tuple(
     )
 )
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
 MAX_SIDE = 65_535
 BAND_PIXELS = 1 << 20
 """That are converted, or compressed, at a time: those of a whole picture would be in memory again and again."""
@@ -48,6 +48,7 @@ SCANS_A_PASS = 8
 """So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
 
 Pixels = NDArray[np.uint8]
+libtiff.silence()
 
 
 class ImageError(Exception):
@@ -106,8 +107,7 @@ class OpenImage:
         """
         with _told(self._content), self._image as image:
             pixels = decode_jpeg(self._content, image)
-            if pixels is None:
-                pixels = decode_webp(self._content, image)
+            pixels = decode_webp(self._content, image) if pixels is None else pixels
             if pixels is None:
                 image.load()
                 pixels = to_rgb(image)
@@ -226,7 +226,9 @@ def _band_to_rgb(image: Image.Image) -> Pixels:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged."""
+    """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged, or out of all proportion."""
+    if claims.exif_excess(image.info):
+        return 1
     try:
         value = image.getexif().get(274, 1)
     except Exception:  # a damaged block does not make the picture unreadable

@@ -7,6 +7,7 @@ import asyncio
 import re
 import socket
 import sys
+import time
 from typing import Any
 
 import h11
@@ -29,6 +30,9 @@ CHUNK_BYTES, SMALL_CHUNKS = 128, 256
 """The chunks of a body have so many bytes on average, but for so many of them: to parse one takes some 6 us."""
 HEAD_PIECE, BODY_PIECE = 16_384, 65_536
 """Bytes that are parsed at a time: what lies behind a request is left for when it is answered."""
+TURN_SECONDS = 0.002
+"""After which a connection that has more to parse lets others go first."""
+EMPTY = (b"\r", b"\n")
 STALL_SECONDS, STALL_BYTES = 10.0, 131_072
 """A client that does not take so much of its answer in that time is cut off: the answer would stay in memory."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 1 << 20
@@ -51,6 +55,15 @@ class StrictConnection(h11.Connection):
         if self.their_state is h11.SEND_BODY:
             self._framing += len(data)
         super().receive_data(data)  # type: ignore[arg-type]  # any buffer will do
+
+    def start_next_cycle(self) -> None:
+        """Wait for the next request; empty lines before it are dropped (RFC 9112, section 2.2)."""
+        super().start_next_cycle()
+        held, _ = self.trailing_data
+        if held.startswith(EMPTY):
+            self.__init__(h11.SERVER, HEADER_BYTES)  # type: ignore[misc]  # nothing else empties its buffer
+            if held := held.lstrip(b"\r\n"):
+                self.receive_data(held)
 
     def next_event(self) -> Any:
         """The next event.
@@ -110,6 +123,7 @@ class GuardedProtocol(H11Protocol):
         self._guard: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None
 
     @property
     def busy(self) -> bool:
@@ -126,43 +140,57 @@ class GuardedProtocol(H11Protocol):
         if self._refused:
             self._unheard += len(data)
             if self._unheard > LINGER_BYTES:
-                self.transport.close()
+                self._close()
             return
         self._unset_keepalive_if_required()
         self._ahead = self._ahead + data if self._ahead else data
         self._read_on()
 
     def _read_on(self) -> None:
-        """Parse, piece by piece, until the end of a request or of what has come."""
+        """Parse, piece by piece, until the end of a request, of what has come, or of this connection's turn."""
+        turn, self._turn = self._turn, None
+        if turn:
+            turn.cancel()
+        if self._ahead.startswith(EMPTY) and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._ahead = self._ahead.lstrip(b"\r\n")
         came, self._ahead = memoryview(self._ahead), b""
+        end = time.monotonic() + TURN_SECONDS
         while came and not self._refused and self.conn.their_state in READABLE:
+            size = BODY_PIECE
             if self.conn.their_state is h11.IDLE:
                 self._watch()
                 size = HEAD_PIECE
-                if bytes(came[:2]) == b"\r\n" and not self.conn.trailing_data[0]:
-                    came = came[2:]  # an empty line before a request: RFC 9112, section 2.2
-                    continue
-            else:
-                size = BODY_PIECE
             self.conn.receive_data(came[:size])
             came = came[size:]
             self.handle_events()
+            if came and time.monotonic() > end:
+                self._turn = self.loop.call_soon(self._read_on)
+                break
         self._ahead = b"" if self._refused else bytes(came)
         if self.conn.their_state is not h11.IDLE:
             self._unwatch()
         if self._ahead:
             self.flow.pause_reading()
-        elif self.conn.their_state not in READABLE:
+        elif turn or self.conn.their_state not in READABLE:
             self.flow.resume_reading()  # to see the client leave; h11 has no more than a piece
 
     def on_response_complete(self) -> None:
         """The next request, which may be here already."""
         super().on_response_complete()
         if self.transport.is_closing():
+            self._watch_progress()
             return
         self._read_on()
-        if self._half_closed and not self.busy:
-            self.transport.close()
+        if self.busy:
+            self._unset_keepalive_if_required()
+        elif self._half_closed:
+            self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request has come for a while."""
+        if not self.transport.is_closing():
+            super().timeout_keep_alive_handler()
+            self._watch_progress()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -178,7 +206,7 @@ class GuardedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
-                self.transport.close()
+                self._close()
                 return
             request = Request(dict(self.scope))
         answer = problem(
@@ -190,7 +218,7 @@ class GuardedProtocol(H11Protocol):
         lines += [b"%b: %b" % pair for pair in (*self.server_state.default_headers, *answer.raw_headers)]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self.transport.write_eof()
-        self._guard = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._guard = self.loop.call_later(LINGER_SECONDS, self._close)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; whether the connection stays open for what it is owed."""
@@ -212,7 +240,7 @@ class GuardedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client is behind with reading."""
         super().pause_writing()
-        self._stall = self.loop.call_later(STALL_SECONDS, self._check_progress, self.transport.get_write_buffer_size())
+        self._watch_progress()
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -220,14 +248,25 @@ class GuardedProtocol(H11Protocol):
         if self._stall:
             self._stall.cancel()
             self._stall = None
+        if self.transport.is_closing():
+            self._watch_progress()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for."""
         self._unwatch()
-        for timer in (self._stall, self._look):
+        for timer in (self._stall, self._look, self._turn):
             if timer:
                 timer.cancel()
         super().connection_lost(exc)
+
+    def _close(self) -> None:
+        self.transport.close()  # when its client has taken what it was sent
+        self._watch_progress()
+
+    def _watch_progress(self) -> None:
+        if self._stall is None:
+            left = self.transport.get_write_buffer_size()
+            self._stall = self.loop.call_later(STALL_SECONDS, self._check_progress, left)
 
     def _check_progress(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
@@ -238,7 +277,7 @@ class GuardedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         if self._guard is None:
-            self._guard = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+            self._guard = self.loop.call_later(HEADER_SECONDS, self._close)
 
     def _unwatch(self) -> None:
         if self._guard:

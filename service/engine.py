@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -194,19 +195,23 @@ class Engine:
             admission.release(ticket)
 
     async def _decode(self, upload: Upload, charge: Callable[[int], None]) -> Pixels:
-        """The pixels of an image, charged before they are decoded: at once where it is small, else among large ones."""
+        """The pixels of an image, charged before they are decoded: at once where it is small, else among large ones.
+
+        A large file is opened among large ones: its header may be nearly all of it.
+        """
         with upload:
-            found = await self._decoding.run(partial(self._open, upload.content, charge))
+            most = sys.maxsize if upload.size > LARGE_WORK else LARGE_WORK
+            found = await self._decoding.run(partial(self._open, upload.content, charge, most), upload.size)
             if isinstance(found, int):
                 again = partial(codec.decode, upload.content, self.settings.max_pixels)
                 found = await self._decoding.run(partial(_refusing, again), found)
             return found
 
-    def _open(self, content: bytes, charge: Callable[[int], None]) -> Pixels | int:
-        """The pixels of a small image; of a large one how much work it is, and nothing kept while it waits."""
+    def _open(self, content: bytes, charge: Callable[[int], None], most: int) -> Pixels | int:
+        """The pixels of an image of at most so much work; else how much it is, and nothing kept while it waits."""
         image = _refusing(partial(codec.OpenImage, content, self.settings.max_pixels))
         charge(image.height * image.width)
-        return image.work if image.work > LARGE_WORK else _refusing(image.decode)
+        return image.work if image.work > most else _refusing(image.decode)
 
     async def _encode(
         self, build: Callable[[], Answer], pixels: int, overlay: bool, deadline: float

@@ -1,8 +1,10 @@
 """A few hundred images that are not what they say, straight through the codec."""
 
+import contextlib
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,12 +89,41 @@ def refusal(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
         ("bomb tiff tiles of one pixel", "more than 66000 parts"),
         ("bomb tiff strips", "more than 66000 parts"),
         ("bomb tiff tags", "more than 66000 parts"),
+        ("bomb tiff of the other order", "more than 66000 parts"),
+        ("bomb tiff of the other order, big", "more than 66000 parts"),
+        ("bomb tiff fractions", "more than 66000 parts"),
+        ("bomb tiff sizes", "more than 66000 parts"),
+        ("bomb jpeg exif", "more than 66000 parts"),
+        ("bomb jpeg exif fractions", "more than 66000 parts"),
         ("bomb tiff tile", "tiles of 20000 x 20000; the limit is 2 Mpx"),
         ("bomb gif frame beyond its screen", "65535 x 65535 = 4294.8 Mpx"),
     ],
 )
 def test_a_bomb_is_refused_for_what_it_is(name: str, reason: str) -> None:
     assert reason in refusal(dict(fixed())[name])
+
+
+@pytest.mark.parametrize("name", ["bomb png exif", "bomb png exif as text"])
+def test_absurd_exif_is_not_read(name: str) -> None:
+    began = time.process_time()
+    codec.decode(dict(fixed())[name], MAX_PIXELS)
+    assert time.process_time() - began < 0.2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_ordinary_exif_is_read(form: str) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    assert codec.decode(saved(scene(23, 17), form, exif=exif), MAX_PIXELS).shape == (23, 17, 3)
+
+
+def test_a_damaged_tiff_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(saved(scene(600, 400).convert("1"), "TIFF", compression="group4"))
+    for place in range(100, len(content) - 300, 7):
+        content[place] ^= 255
+    with contextlib.suppress(codec.ImageError):
+        codec.decode(bytes(content), MAX_PIXELS)
+    assert capfd.readouterr().err == ""
 
 
 def test_ordinary_files_are_far_from_the_limits() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import socket
 import struct
 import threading
@@ -19,7 +20,8 @@ from PIL import Image
 from model.codec import encode_png
 from tests.resilience.client import percentile, request
 from tests.service.emulated import image
-from tests.service.hostile import jpeg_scans, png, saved
+from tests.service.hostile import jpeg_exif, jpeg_scans, png, png_exif, saved
+from tests.service.tiffs import tiff_of_numbers
 
 SIDE = 6240
 LIVE = request(b"", "/health/live", "GET")
@@ -63,6 +65,13 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "BMP": lambda: plain(SIDE, "1", "BMP"),
 }
 """39 megapixels in a file that is small for them."""
+HEADERS: dict[str, Callable[[], bytes]] = {
+    "JPEG, 65 000 pieces of Exif": lambda: jpeg_exif(65_000),
+    "TIFF, 4 million strips": lambda: tiff_of_numbers(b"II\0*", 273, 4, 4_500_000),
+    "TIFF, 2 million fractions": lambda: tiff_of_numbers(b"II*\0", 282, 5, 2_400_000),
+    "PNG, Exif of 350 000 fractions": lambda: png_exif(tiff_of_numbers(b"II*\0", 274, 5, 350_000)),
+}
+"""Small pictures in files that are nearly all header."""
 
 
 def resident_mb(pid: int) -> float:
@@ -227,6 +236,41 @@ def tiny_chunks(port: int, pid: int, connections: int, seconds: float) -> Seen:
 
         each(connections, client)
     return seen
+
+
+def empty_lines(port: int, pid: int, connections: int, seconds: float) -> Seen:
+    """Connections that send nothing but ends of lines."""
+    with watched(pid, lambda: live(port)) as seen:
+        end = time.monotonic() + seconds
+
+        def client(_: int) -> None:
+            while time.monotonic() < end:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as one, contextlib.suppress(OSError):
+                    one.sendall(2_000_000 * b"\r\n")
+
+        each(connections, client)
+    return seen
+
+
+def sockets(pid: int) -> int:
+    """That a process has open."""
+    links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    return sum(link.startswith("socket:") for link in links)
+
+
+def deaf_clients(port: int, path: bytes) -> list[socket.socket]:
+    """Clients that ask for more and more and read nothing, so that some bytes stay on this side of the system."""
+    clients = []
+    for requests in range(1, 400, 6):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", port))
+        client.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            for _ in range(requests):
+                client.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+        clients.append(client)
+    return clients
 
 
 def exchange(port: int, *parts: bytes, half_close: bool = False, patience: float = 2.0) -> bytes:

@@ -21,8 +21,11 @@ import pytest
 
 from model.codec import encode_png
 from tests.resilience.attack import (
+    HEADERS,
     LARGE,
     Seen,
+    deaf_clients,
+    empty_lines,
     exchange,
     live,
     many_pixels,
@@ -31,6 +34,7 @@ from tests.resilience.attack import (
     post,
     resident_mb,
     send_for_ever,
+    sockets,
     tiny_chunks,
     uploads,
 )
@@ -118,6 +122,43 @@ def test_attack_by_tiny_chunks() -> None:
         assert set(seen.statuses) == {400}
         assert percentile(seen.waits, 0.99) < 0.25
         assert seen.peak_mb < seen.before_mb + 50
+
+
+@pytest.mark.resilience
+def test_attack_by_empty_lines() -> None:
+    with front() as (port, pid):
+        seen = empty_lines(port, pid, connections=8, seconds=6.0)
+        print("\n" + seen.row("8 connections of empty lines"))
+        assert percentile(seen.waits, 0.99) < 0.25
+        assert seen.peak_mb < seen.before_mb + 50
+
+
+@pytest.mark.resilience
+def test_attack_by_clients_that_take_nothing() -> None:
+    with front() as (port, pid):
+        live(port)
+        time.sleep(1.0)
+        before = sockets(pid)
+        clients = deaf_clients(port, b"/openapi.json")
+        most, end = sockets(pid), time.monotonic() + 45
+        while sockets(pid) > before and time.monotonic() < end:
+            time.sleep(0.5)
+        print(f"\n| {len(clients)} clients that take nothing: {most} -> {sockets(pid)} sockets |")
+        assert sockets(pid) <= before
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.resilience
+@pytest.mark.parametrize("name", HEADERS)
+def test_attack_by_headers_that_take_long_to_read(name: str) -> None:
+    content = HEADERS[name]()
+    with front() as (port, pid):
+        seen = many_pixels(port, pid, content, clients=4, seconds=8.0)
+        print("\n" + seen.row(f"4 clients, {name}, {len(content)} bytes"))
+        assert set(seen.statuses) <= {200, 422}
+        assert percentile(seen.waits, 0.99) < 0.5
+        assert seen.peak_mb < seen.before_mb + 400
 
 
 @pytest.mark.resilience

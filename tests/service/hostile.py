@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tests.service import seams
+from tests.service.tiffs import TILED, tiff, tiff_of_numbers, tiff_tile
 
 MEGABYTE = 1 << 20
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -172,6 +173,22 @@ def bombs() -> Iterator[Named]:
     yield "bomb tiff tiles of one pixel", tiff([*TILED, (324, 4, 1_000_000)], b"", counts={324: 1_000_000})
     yield "bomb tiff strips", tiff([*TILED[:6], (273, 4, 8)], b"", counts={273: 1_000_000})
     yield "bomb tiff tags", tiff([*TILED, *[(40_000, 4, 1)] * 20_000], b"")
+    yield "bomb tiff of the other order", tiff_of_numbers(b"II\0*", 273, 4, 500_000)
+    yield "bomb tiff of the other order, big", tiff_of_numbers(b"MM*\0", 273, 4, 500_000)
+    yield "bomb tiff fractions", tiff_of_numbers(b"II*\0", 282, 5, 200_000)
+    yield "bomb tiff sizes", tiff_of_numbers(b"II*\0", 279, 4, 500_000)
+    yield "bomb jpeg exif", jpeg_exif(20_000)
+    yield "bomb jpeg exif fractions", jpeg_fractions()
+    yield "bomb png exif", png_exif(tiff_of_numbers(b"II*\0", 274, 5, 200_000))
+    profile = b"exif\n 999999\n" + b"Exif\0\0".hex().encode() + tiff_of_numbers(b"II*\0", 274, 5, 50_000).hex().encode()
+    yield (
+        "bomb png exif as text",
+        png(
+            (b"IHDR", small),
+            (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\n" + profile)),
+            (b"IDAT", pixels),
+        ),
+    )
     yield "bomb jpeg scans", jpeg_scans(6000, 6000, 20_000)
     jpeg = saved(scene(), "JPEG")
     yield "bomb jpeg comments", jpeg[:2] + b"\xff\xfe\0\2" * 500_000 + jpeg[2:]
@@ -251,27 +268,23 @@ def bmp_rle(width: int, height: int, runs: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + 1024 + len(runs), 0, 0, 54 + 1024) + header + palette + runs
 
 
-TILED = [(256, 4, 1000), (257, 4, 1000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1), (322, 4, 1), (323, 4, 1)]
-"""Of a grey picture of a million pixels, in tiles of one."""
+def jpeg_exif(pieces: int) -> bytes:
+    """A small JPEG whose Exif comes in so many pieces."""
+    jpeg = saved(scene(), "JPEG")
+    return jpeg[:2] + (b"\xff\xe1" + struct.pack(">H", 300) + b"Exif\0\0" + bytes(292)) * pieces + jpeg[2:]
 
 
-def tiff(
-    tags: list[tuple[int, int, int]], pixels: bytes, following: int = 0, counts: dict[int, int] | None = None
-) -> bytes:
-    """A little-endian file: header, one directory of numbers, or of the places of many, then the pixels."""
-    counts = counts or {}
-    entries = b"".join(struct.pack("<HHII", tag, kind, counts.get(tag, 1), value) for tag, kind, value in tags)
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", following) + pixels
+def jpeg_fractions() -> bytes:
+    """A small JPEG whose Exif is full of fractions, as often as a segment may hold them."""
+    block = tiff_of_numbers(b"MM\0*", 282, 5, 8_000)
+    jpeg = saved(scene(), "JPEG")
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 8) + b"Exif\0\0" + block + jpeg[2:]
 
 
-def tiff_tile(width: int, height: int, side: int) -> bytes:
-    """One deflated tile of `side` x `side` around a small image."""
-    packer = zlib.compressobj(9)
-    row = bytes(side)
-    pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
-    tags += [(322, 4, side), (323, 4, side), (324, 4, 8 + 2 + 12 * 10 + 4), (325, 4, len(pixels))]
-    return tiff(tags, pixels)
+def png_exif(block: bytes) -> bytes:
+    """A small PNG with a block of Exif."""
+    whole = saved(scene(), "PNG")
+    return whole[:33] + png((b"eXIf", block))[8 : 20 + len(block)] + whole[33:]
 
 
 def jpeg_scans(width: int, height: int, scans: int) -> bytes:

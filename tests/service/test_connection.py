@@ -127,6 +127,30 @@ def test_what_is_http_is_answered_whatever_its_segments(port: int, sent: bytes) 
         assert [status for status in answers if status != 100] == [200, 200]
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [post() + b"\r\n" + LAST],
+        [post() + b"\r\n", LAST],
+        [post() + b"\r", b"\n" + LAST],
+        [post() + b"\r\n\r\n", b"\r\n", b"\r\n" + LAST],
+        [post() + LIVE + b"\r\n" + LAST],
+    ],
+    ids=["together", "behind the body", "halved", "many", "behind others"],
+)
+def test_empty_lines_between_requests_are_dropped(port: int, parts: list[bytes]) -> None:
+    assert set(statuses(exchange(port, *parts))) == {200}
+
+
+def test_chunks_that_take_many_turns_to_parse_arrive_whole(port: int) -> None:
+    pieces = [PHOTO[i : i + 1] for i in range(len(PHOTO))]
+    junk = bytes(300_000)  # behind the picture, and ignored
+    body = b"".join(b"1\r\n%b\r\n" % piece for piece in pieces)
+    body += b"".join(b"80\r\n%b\r\n" % junk[i : i + 128] for i in range(0, len(junk) - 127, 128)) + b"0\r\n\r\n"
+    for parts in ([CHUNKED + body + LAST], [CHUNKED + body[:50_000], body[50_000:] + LAST]):
+        assert statuses(exchange(port, *parts)) == [200, 200]
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"foo", b"h2c, foo", b"TLS/1.0"])
 @pytest.mark.parametrize("before", [b"", LIVE], ids=["first", "behind another"])
 def test_an_offer_of_another_protocol_is_not_heard_wherever_the_head_is_split(
