@@ -6,9 +6,8 @@ Decoders bound a picture by its size and not by the number of its parts: a JPEG 
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Any
 
 TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 """How a file may begin that Pillow takes for TIFF."""
@@ -19,8 +18,6 @@ TAG_PARTS, FRACTION_PARTS = 16, 16
 """That a TIFF's tag counts for, and each fraction in one. Cameras write a hundred tags."""
 EXIF_PARTS = MAX_PARTS // 16
 """That a JPEG's segment of Exif counts for: Pillow copies all those before it. Cameras write one."""
-MAX_PROFILE = 140_000
-"""Characters of Exif as text in a PNG: twice the 64 kB that Exif may have."""
 MAX_SCANS = 100
 """Passes over a JPEG. Encoders write 10 or so."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
@@ -42,12 +39,6 @@ def excess(content: bytes) -> str | None:
         if _exceeds(MAX_SCANS, scans):
             return f"it has more than {MAX_SCANS} scans"
     return None
-
-
-def exif_excess(info: Mapping[Any, Any]) -> bool:
-    """Whether the Exif of an open image, by its `info`, asks for too much to be read."""
-    block = info.get("exif", b"").removeprefix(b"Exif\0\0")
-    return excess(block) is not None or len(info.get("Raw profile type exif", "")) > MAX_PROFILE
 
 
 def _exceeds(most: int, counts: Iterator[int]) -> bool:

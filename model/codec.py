@@ -227,7 +227,7 @@ def _band_to_rgb(image: Image.Image) -> Pixels:
 
 def orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged, or out of all proportion."""
-    if claims.exif_excess(image.info):
+    if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
         return 1
     try:
         value = image.getexif().get(274, 1)

@@ -103,10 +103,10 @@ def test_a_bomb_is_refused_for_what_it_is(name: str, reason: str) -> None:
     assert reason in refusal(dict(fixed())[name])
 
 
-@pytest.mark.parametrize("name", ["bomb png exif", "bomb png exif as text"])
-def test_absurd_exif_is_not_read(name: str) -> None:
+def test_absurd_exif_is_not_read() -> None:
+    content = dict(fixed())["bomb png exif"]
     began = time.process_time()
-    codec.decode(dict(fixed())[name], MAX_PIXELS)
+    codec.decode(content, MAX_PIXELS)
     assert time.process_time() - began < 0.2
 
 
