@@ -181,9 +181,7 @@ class GuardedProtocol(H11Protocol):
             self._watch_progress()
             return
         self._read_on()
-        if self.busy:
-            self._unset_keepalive_if_required()
-        elif self._half_closed:
+        if self._half_closed and not self.busy:
             self._close()
 
     def timeout_keep_alive_handler(self) -> None:
