@@ -143,8 +143,14 @@ class GuardedProtocol(H11Protocol):
                 self._close()
             return
         self._unset_keepalive_if_required()
+        self._catch_up()
         self._ahead = self._ahead + data if self._ahead else data
         self._read_on()
+
+    def _catch_up(self) -> None:
+        """Parse what still waits for its turn: the application lets reading go on, and no more than a read may wait."""
+        while self._turn:
+            self._read_on()
 
     def _read_on(self) -> None:
         """Parse, piece by piece, until the end of a request, of what has come, or of this connection's turn."""
@@ -220,6 +226,7 @@ class GuardedProtocol(H11Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; whether the connection stays open for what it is owed."""
+        self._catch_up()
         if self._refused or not self.busy or self.cycle.more_body:
             return False
         if not self._half_closed and self.scope["http_version"] == "1.1" and not self.cycle.response_started:

@@ -149,6 +149,7 @@ def test_chunks_that_take_many_turns_to_parse_arrive_whole(port: int) -> None:
     body += b"".join(b"80\r\n%b\r\n" % junk[i : i + 128] for i in range(0, len(junk) - 127, 128)) + b"0\r\n\r\n"
     for parts in ([CHUNKED + body + LAST], [CHUNKED + body[:50_000], body[50_000:] + LAST]):
         assert statuses(exchange(port, *parts)) == [200, 200]
+    assert statuses(exchange(port, CHUNKED + body, half_close=True))[-1] == 200
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"foo", b"h2c, foo", b"TLS/1.0"])
