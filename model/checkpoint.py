@@ -8,8 +8,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import archive, categories
-from model.categories import Category
+from model import archive
+from model.interface import categories
+from model.interface.categories import Category
 from model.network.backbone import unfold_norms
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 

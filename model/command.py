@@ -12,7 +12,7 @@ def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit: known mistakes print their message, without a traceback."""
     from model.archive import ArchiveError
     from model.checkpoint import CheckpointError
-    from model.panoptic_folder import AnnotationError
+    from model.datasets.records import AnnotationError
 
     try:
         sys.exit(main() or 0)

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model import archive, categories
+from model import archive
 from model.checkpoint import Checkpoint, CheckpointError
 from model.command import run
+from model.interface import categories
 from model.network.upsnet import CONFIGURATIONS
 
 DATASETS = {

@@ -18,6 +18,7 @@ from torch import Tensor
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
 from model.command import run
+from model.interface.metadata import Metadata
 from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
 
@@ -52,7 +53,7 @@ def check_equal(network: UPSNet, scripted: torch.jit.ScriptModule) -> None:
 
 def export(
     checkpoint: Checkpoint, source_sha256: str, name: str, half: bool
-) -> tuple[torch.jit.ScriptModule, archive.Metadata]:
+) -> tuple[torch.jit.ScriptModule, Metadata]:
     """Script a checkpoint's network and describe it.
 
     Args:
@@ -76,7 +77,7 @@ def export(
     check_equal(network, scripted)
     if half:
         archive.cast_weights(scripted, torch.float16)
-    metadata = archive.Metadata(
+    metadata = Metadata(
         name=name,
         configuration=checkpoint.configuration,
         categories=checkpoint.categories,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import archive, memory, ops
-from model.categories import Category
-from model.panoptic import Panoptic, Segment
+from model.interface.categories import Category
+from model.interface.panoptic import Panoptic, Segment
 
 Image = NDArray[np.uint8]
 DTYPES = {"float32": torch.float32, "float16": torch.float16}  # by precision

@@ -11,18 +11,18 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from service import openapi
-from service.backends import InProcess
 from service.engine import Engine
-from service.envelope import Envelope
+from service.http import openapi
+from service.http.envelope import Envelope
+from service.http.pages import add_pages
+from service.http.problems import add_error_handlers
+from service.http.schemas import Health
 from service.metrics import Metrics
-from service.pages import add_pages
 from service.panoptic import add_panoptic, check_key
-from service.problems import add_error_handlers
-from service.schemas import Health
 from service.settings import Settings
-from service.worker_process import load_predictor
-from service.workers import WorkerPool
+from service.workers.backends import InProcess
+from service.workers.pool import WorkerPool
+from service.workers.process import load_predictor
 
 log = logging.getLogger(__name__)
 

@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from model import codec
-from model.codec import Pixels
-from model.panoptic import Panoptic
-from service import responses
-from service.admission import Ticket
-from service.backends import Backend
-from service.batcher import Batcher
-from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError
-from service.lanes import LARGE_WORK, Lanes
+from model.interface import codec
+from model.interface.codec import Pixels
+from model.interface.panoptic import Panoptic
+from service.batching.admission import Ticket
+from service.batching.batcher import Batcher
+from service.batching.lanes import LARGE_WORK, Lanes
+from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, WorkerStartError
+from service.http import responses
+from service.http.responses import Answer
+from service.http.uploads import Upload, Uploads
 from service.metrics import Metrics
-from service.responses import Answer
 from service.settings import Settings
-from service.uploads import Upload, Uploads
-from service.worker import WorkerStartError
+from service.workers.backends import Backend
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")

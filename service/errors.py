@@ -170,3 +170,28 @@ class InternalError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The service failed on this image; the reason is in its log under the request id.")
+
+
+class WorkerStartError(Exception):
+    """A worker cannot start; the message is one line."""
+
+
+class PredictionError(Exception):
+    """The predictor failed on a batch, and may not on another."""
+
+
+class DeviceLostError(Exception):
+    """The worker ended before it answered.
+
+    Args:
+        message: what is known of its end.
+        started: whether it had begun the batch; a batch it never saw is beyond suspicion.
+    """
+
+    def __init__(self, message: str, *, started: bool) -> None:
+        super().__init__(message)
+        self.started = started
+
+
+class OutOfDeviceMemoryError(Exception):
+    """The batch did not fit into the device's memory."""

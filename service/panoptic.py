@@ -12,15 +12,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from service import negotiation, openapi
-from service.body import read_image
 from service.engine import Engine, Timing
-from service.errors import ClientGoneError, InternalError, NotReadyError, RequestError, ServiceError
+from service.errors import ClientGoneError, InternalError, NotReadyError, PredictionError, RequestError, ServiceError
+from service.http import negotiation, openapi
+from service.http.body import read_image
+from service.http.problems import problem, request_id
+from service.http.responses import Answer
+from service.http.uploads import Upload, Uploads
 from service.logs import Bursts
-from service.problems import problem, request_id
-from service.responses import Answer
-from service.uploads import Upload, Uploads
-from service.worker import PredictionError
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")

@@ -16,8 +16,8 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from service.connection import GuardedProtocol
 from service.engine import Engine
+from service.http.connection import GuardedProtocol
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

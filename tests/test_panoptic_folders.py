@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from model import predict
 from model.command import CommandError
-from model.panoptic_folder import load_annotations, read_ids
+from model.datasets.panoptic_folder import load_annotations
+from model.datasets.records import read_ids
+from model.predict import __main__ as predict
+from model.predict.photos import JOURNAL, find_jobs
 from service.app import create_app
 from service.settings import Settings
+from tests.paths import DEMO, EXAMPLES, ROOT
 
-ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "weights/camvid_demo.pt"
-EXAMPLES = ROOT / "service/static/examples"
 COCO = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared")) / "data/coco_sample/images"
 PHOTOS = [*sorted(EXAMPLES.glob("*_small.jpg")), *sorted(COCO.glob("*.jpg"))]
 
@@ -93,8 +93,8 @@ def test_a_stopped_run_goes_on_and_a_bad_photo_is_named(
     answers: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "panoptic").mkdir()
-    first, second = (answers / predict.JOURNAL).read_text().splitlines()[:2]
-    (tmp_path / predict.JOURNAL).write_text(f"{first}\n{second[:50]}")  # stopped while it wrote the second line
+    first, second = (answers / JOURNAL).read_text().splitlines()[:2]
+    (tmp_path / JOURNAL).write_text(f"{first}\n{second[:50]}")  # stopped while it wrote the second line
     name = json.loads(first)["name"]
     (tmp_path / "panoptic" / f"{name}.png").write_bytes((answers / "panoptic" / f"{name}.png").read_bytes())
     written = (tmp_path / "panoptic" / f"{name}.png").stat().st_mtime_ns
@@ -109,7 +109,7 @@ def test_a_stopped_run_goes_on_and_a_bad_photo_is_named(
 
 def test_ray_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    for name in ("model.predict_ray", "service.ray_serve"):
+    for name in ("model.predict.on_ray", "service.ray_serve"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(CommandError, match="uv sync --extra ray"):
         predict.main([str(DEMO), str(PHOTOS[0]), "--out", str(tmp_path), "--ray"])
@@ -122,6 +122,6 @@ def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     inputs = [tmp_path, tmp_path / "a/same.jpg"]
-    assert [job.name for job in predict.find_jobs(inputs, {})] == ["same", "same~2", "same~2~2"]
+    assert [job.name for job in find_jobs(inputs, {})] == ["same", "same~2", "same~2~2"]
     done = {str(tmp_path / "b/same.jpg"): "same"}  # before the photo in `a` came
-    assert [job.name for job in predict.find_jobs(inputs, done)] == ["same~2", "same", "same~2~2"]
+    assert [job.name for job in find_jobs(inputs, done)] == ["same~2", "same", "same~2~2"]

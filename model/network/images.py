@@ -3,25 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from model.interface.scale import padded_size, scaled_side, test_scale
 from model.network.structures import Batch
-
-
-def test_scale(height: int, width: int, short_side: int, long_side: int) -> float:
-    """The factor that brings the short side to `short_side` unless the long one would pass `long_side`."""
-    scale = short_side / min(height, width)
-    if round(scale * max(height, width)) > long_side:
-        scale = long_side / max(height, width)
-    return scale
-
-
-def scaled_side(side: int, scale: float) -> int:
-    """A resized side: rounded half to even, and never 0 (20000 x 1 is an image)."""
-    return max(int(round(side * scale)), 1)  # noqa: RUF046 -- TorchScript rounds to a float
-
-
-def padded_side(side: int) -> int:
-    """The next multiple of 32, the coarsest stride of the backbone."""
-    return (side + 31) // 32 * 32
 
 
 def resize_bilinear(image: Tensor, scale: float, height: int, width: int) -> Tensor:
@@ -84,8 +67,7 @@ class ImageTransform(nn.Module):
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the padded, resized image: images that agree in it can share a batch."""
-        scale = self.scale(height, width)
-        return padded_side(scaled_side(height, scale)), padded_side(scaled_side(width, scale))
+        return padded_size(height, width, self.short_side, self.long_side)
 
     def normalise(self, image: Tensor) -> Tensor:
         """(3, H, W) of any type to zero-mean float32."""

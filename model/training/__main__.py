@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from model.categories import Category
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, run
+from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.datasets.records import Annotations, ImageRecord
+from model.interface.categories import Category
 from model.network.upsnet import UPSNet
-from model.panoptic_folder import Annotations, ImageRecord, load_annotations, read_id_list
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
 from model.training.loop import SEED, NonFiniteLossError, Trainer

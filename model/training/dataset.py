@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side, test_scale
+from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.interface.scale import padded_side, scaled_side, test_scale
+from model.network.images import ImageTransform, resize_bilinear
 from model.network.segments import source_indices
-from model.panoptic_folder import Annotations, ImageRecord, check_same_size, read_ids, read_photo
 from model.training import outlines
 from model.training.outlines import Outline
 from model.training.recipe import Recipe

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from model.categories import Category
-from model.panoptic_folder import AnnotationError
+from model.datasets.records import AnnotationError
+from model.interface.categories import Category
 
 
 class Outline(NamedTuple):

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import torch
 
-from model import codec
-from model.categories import Category
-from model.evaluate import evaluate
+from model.datasets.records import Annotations, read_photo
+from model.evaluate.scores import evaluate
+from model.interface import codec
+from model.interface.categories import Category
+from model.interface.overlay import draw_overlay
 from model.network.upsnet import UPSNet
-from model.overlay import draw_overlay
-from model.panoptic_folder import Annotations, read_photo
 from model.predictor import Analysis, to_analysis, to_tensor
 from model.training.history import History
 

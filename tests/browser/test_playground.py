@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.paths import ROOT
+
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 CHINA = ROOT / "service/static/examples/china.jpg"
 PICTURES = os.environ.get("UPSNET_PICTURES")  # folder for screenshots
 

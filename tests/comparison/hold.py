@@ -18,10 +18,11 @@ import uvicorn
 from PIL import Image
 
 from service import app as application
-from service.connection import GuardedProtocol
+from service.http.connection import GuardedProtocol
 from service.memory import settle
 from service.settings import Settings
 from tests.comparison.__main__ import photo
+from tests.paths import ROOT
 from tests.resilience.client import Connection, closed_loop, free_port, percentile, request
 from tests.resilience.serve import emulated
 
@@ -97,5 +98,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         asyncio.run(client(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), 8.0))
     else:
-        os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+        os.environ["PYTHONPATH"] = str(ROOT)
         asyncio.run(scenario())

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.paths import ROOT
+
+REPOSITORY = ROOT
 MIRROR = "http://deb.debian.org/debian"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.deploy.host import REPOSITORY
 from tests.deploy.plain import FRONT, Replica, scaled
 from tests.deploy.slow import attack, unaffected
@@ -15,7 +15,7 @@ from tests.resilience.attack import LARGE, exchange, many_pixels, pipelined, sen
 from tests.resilience.client import Connection, Reply, free_port, our_server, percentile, request, serving
 from tests.resilience.test_attack import CHUNKED, check_pixels
 from tests.service.emulated import GOOD, image
-from tests.service.test_connection import REFUSED, statuses
+from tests.service.http.test_connection import REFUSED, statuses
 
 pytestmark = pytest.mark.deploy
 

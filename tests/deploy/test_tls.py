@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.deploy.host import REPOSITORY, install, run
 from tests.deploy.plain import Replica, front_root
 from tests.service.emulated import GOOD, image

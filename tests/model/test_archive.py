@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from model import archive, categories, export, predict
+from model import archive, export
 from model.checkpoint import Checkpoint, CheckpointError, build_network
-from model.codec import encode_png
 from model.convert import convert_weights
+from model.interface import categories
+from model.interface.codec import encode_png
+from model.predict import __main__ as predict
 from model.predictor import Predictor
 from model.training.initialise import initialise
 

@@ -1,7 +1,5 @@
 """Half precision, run by the CPU: what a device computes in, up to the order of its sums."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,14 +7,12 @@ from PIL import Image
 
 from model import archive
 from model.predictor import to_tensor
-
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "weights/camvid_demo.pt"
+from tests.paths import DEMO, EXAMPLES
 
 
 @pytest.mark.parametrize("photo", ["china.jpg", "china_small.jpg"])
 def test_half_precision_has_the_segments_of_float32(photo: str) -> None:
-    image = to_tensor(np.asarray(Image.open(ROOT / "service/static/examples" / photo)), "cpu")
+    image = to_tensor(np.asarray(Image.open(EXAMPLES / photo)), "cpu")
     full, half = archive.load(DEMO)[0], archive.load(DEMO)[0]
     archive.cast_weights(half, torch.float16)
     with torch.inference_mode():

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import SHARED
+
 Arrays = dict[str, Tensor]
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    folder = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
-    if not (folder / "upsnet/parity").is_dir():
-        pytest.skip(f"parity arrays: no {folder}/upsnet/parity; name the folder in UPSNET_SHARED")
-    return folder
+    if not (SHARED / "upsnet/parity").is_dir():
+        pytest.skip(f"parity arrays: no {SHARED}/upsnet/parity; name the folder in UPSNET_SHARED")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

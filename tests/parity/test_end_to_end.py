@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from model import categories, convert, export, predict
+from model import convert, export
+from model.interface import categories
+from model.predict import __main__ as predict
 from tests.parity.conftest import published_weights, read_arrays
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.resilience.client import percentile, request
 from tests.service.emulated import image
 from tests.service.hostile import jpeg_exif, jpeg_scans, png, png_exif, saved

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.paths import ROOT
+
 
 @dataclass
 class Reply:
@@ -79,7 +81,7 @@ def free_port() -> int:
 @contextlib.asynccontextmanager
 async def serving(command: list[str], port: int, path: str = "/health/ready") -> AsyncIterator[int]:
     """A server program from its first good answer to its end; gives its process id."""
-    root = Path(__file__).parents[2]
+    root = ROOT
     process = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
     try:
         patience = time.monotonic() + 240

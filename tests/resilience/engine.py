@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from service.batcher import Batcher
+from model.interface.scale import padded_size
+from service.batching.batcher import Batcher
 from service.errors import ServiceError
-from service.padding import padded_size
-from service.workers import WorkerPool
+from service.workers.pool import WorkerPool
 from tests.service.devices import admitted
 from tests.service.emulated import answer
 

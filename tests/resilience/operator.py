@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from model.panoptic import Panoptic
+from model.interface.panoptic import Panoptic
 from tests.service.emulated import Emulated
 
 LIBRARY = torch.library.Library("upsnet_resilience", "DEF")

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
+from tests.paths import ROOT
 from tests.resilience.attack import (
     HEADERS,
     LARGE,
@@ -231,7 +232,7 @@ def started(port: int, log: Path, base_ms: int) -> subprocess.Popen[bytes]:
     program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
     program += "set_up_logging('text', 'info'); main()"
     words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms)]
-    root = Path(__file__).parents[2]
+    root = ROOT
     with log.open("wb") as file:
         process = subprocess.Popen(words, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stderr=file)
     while not exchange_status(port, b"/health/ready").startswith(b"HTTP/1.1 200"):

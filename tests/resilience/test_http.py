@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.resilience.client import Connection, Reply, free_port, our_server, percentile, request, serving
 from tests.resilience.scenarios import resident_bytes
 from tests.service.emulated import FAIL, GOOD, image

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
+from tests.paths import DEMO
 from tests.resilience.client import Connection, Reply, free_port, our_server, percentile, request, serving, tree
 from tests.service.emulated import FAIL, image
 
 pytestmark = pytest.mark.resilience
 PATIENCE_SECONDS = 600
-DEMO = Path(__file__).parents[2] / "weights" / "camvid_demo.pt"
 needs_demo = pytest.mark.skipif(not DEMO.is_file(), reason="weights/camvid_demo.pt is not there")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.resilience.client import Connection
 from tests.resilience.scenarios import slope
 from tests.resilience.test_http_faults import emulated, prepare, worker_of

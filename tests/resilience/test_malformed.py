@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from model.codec import encode_png
+from model.interface.codec import encode_png
 from tests.resilience.client import Connection, Reply, free_port, our_server, request, serving, tree
 from tests.resilience.scenarios import resident_bytes
 from tests.resilience.test_http_faults import metric

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from service.batcher import Batcher
+from service.batching.batcher import Batcher
 
 
 class Device:

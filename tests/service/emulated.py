@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model.panoptic import Panoptic, Segment
+from model.interface.panoptic import Panoptic, Segment
 
 GOOD, FAIL, SHORTAGE = (10, 10, 10), (200, 0, 0), (0, 200, 0)
 KILL, STICKY, HANG = (0, 0, 200), (200, 200, 0), (0, 200, 200)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,12 +15,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from model.categories import Category
-from model.panoptic import Panoptic, Segment
+from model.interface.categories import Category
+from model.interface.panoptic import Panoptic, Segment
 from service.app import create_app
 from service.settings import Settings
+from tests.paths import SHARED
 
-PHOTOS = Path(os.environ.get("UPSNET_SHARED", Path(__file__).parents[2].parent / "shared")) / "data/photos"
+PHOTOS = SHARED / "data/photos"
 LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
 
 

@@ -4,15 +4,16 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.paths import ROOT
 
 PROGRAM = """
 import io, resource, sys
 import numpy as np
 from PIL import Image
-from model.codec import decode
+from model.interface.codec import decode
 from service.memory import settle
 if sys.argv[1] == "settled":
     assert settle()
@@ -34,7 +35,7 @@ def test_a_decoded_image_reuses_the_pages_of_the_last_one() -> None:
         command = [sys.executable, "-c", PROGRAM, state]
         done = subprocess.run(
             command,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             env={**os.environ, "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},  # its default, kept
             capture_output=True,
             text=True,

@@ -18,13 +18,12 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from tests.paths import DEMO, EXAMPLES, ROOT
 from tests.resilience.client import Connection, Reply, closed_loop, free_port, request, tree
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "weights/camvid_demo.pt"
-PHOTOS = sorted((ROOT / "service/static/examples").glob("*_small.jpg"))
+PHOTOS = sorted(EXAMPLES.glob("*_small.jpg"))
 PHOTO = request(PHOTOS[0].read_bytes(), Accept="image/png")
 LIMITS = {"model": DEMO, "device": "cpu", "warmup_sizes": (), "max_queue": 12, "body_timeout_ms": 1000}
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import pytest
 import requests
 import uvicorn
 
-from model.codec import encode_png
-from service import connection
+from model.interface.codec import encode_png
+from service.http import connection
 from service.logs import Bursts
+from tests.paths import ROOT
 from tests.resilience.client import free_port, our_server, request, serving
 from tests.service.emulated import image
 
-ROOT = Path(__file__).parents[2]
 ANSWER = bytes(30_000_000)
 
 

@@ -1,15 +1,15 @@
 """The whole network on a device, kernels included, against the CPU's answer."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 
 from model.archive import cast_weights, load
-from model.benchmark import sample_images
+from model.benchmark.__main__ import sample_images
+from tests.paths import DEMO
 
-ARCHIVE = Path(__file__).parents[3] / "weights/camvid_demo.pt"
+ARCHIVE = DEMO
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ if torch.cuda.is_available():
     pytest.skip("a device runs the kernels itself: see test_device.py", allow_module_level=True)
 
 from model import archive
-from model.benchmark import StandIns, sample_images
+from model.benchmark.__main__ import StandIns, sample_images
 from model.kernels import deformable, panoptic, regions
 from model.network.upsnet import UPSNet, camvid_demo
 from model.training.initialise import initialise

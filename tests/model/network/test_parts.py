@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from model.archive import cast_weights, quiet
+from model.interface.scale import padded_side, scaled_side
+from model.interface.scale import test_scale as scale_for_test
 from model.network import boxes as box_ops
 from model.network.anchors import Anchors, cell_anchors
 from model.network.backbone import FrozenNorm, ResNet, fold_norms, unfold_norms
-from model.network.images import ImageTransform, padded_side, resize_bilinear, scaled_side
-from model.network.images import test_scale as scale_for_test
+from model.network.images import ImageTransform, resize_bilinear
 from model.network.instance_head import Candidates, pool
 from model.network.rpn import present
 from model.network.semantic_head import SemanticHead

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model import categories
-from model.codec import encode_png, ids_to_rgb
+from model.interface import categories
+from model.interface.codec import encode_png, ids_to_rgb
 
 
 def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 96) -> list[str]:

@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.evaluate import evaluate, table
-from model.panoptic_folder import load_annotations
+from model.datasets.panoptic_folder import load_annotations
+from model.evaluate.__main__ import table
+from model.evaluate.scores import evaluate
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise
 from model.training.loop import SEED, Trainer
 from model.training.processes import join
 from model.training.recipe import RECIPES
 from model.training.validation import EagerAnalyst
+from tests.paths import SHARED
 
-COCO128 = Path(os.environ.get("UPSNET_SHARED", Path(__file__).parents[4] / "shared")) / "data/coco128"
+COCO128 = SHARED / "data/coco128"
 # The first eight whose every segment has 400 pixels or more at the network's scale, crowds apart.
 PHOTOS = {9, 25, 30, 34, 36, 42, 64, 72}
 

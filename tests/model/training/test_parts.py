@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from model import categories
 from model.checkpoint import Checkpoint, CheckpointError, build_network
+from model.datasets.panoptic_folder import load_annotations
+from model.datasets.records import AnnotationError
+from model.interface import categories
 from model.network.upsnet import coco_r50
-from model.panoptic_folder import AnnotationError, load_annotations
 from model.training import outlines, targets
 from model.training.dataset import PanopticDataset, read_annotated
 from model.training.initialise import initialise, load_backbone, load_network, map_classes
@@ -21,8 +22,7 @@ from model.training.optimizer import CaffeSGD, learning_rate
 from model.training.recipe import RECIPES
 from model.training.step import mask_targets
 from tests.model.training.street import write_street
-
-DEMO = Path(__file__).parents[3] / "weights/camvid_demo.pt"
+from tests.paths import DEMO
 
 
 def test_anchors_are_labelled_by_overlap() -> None:

@@ -1,0 +1,1 @@
+"""Where the network's time and memory go: `python -m model.benchmark`."""

@@ -1,0 +1,124 @@
+"""What `model.benchmark` compares beside whole networks: single parts, and networks of others."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+from model.benchmark.timing import Work, alternate, peak_bytes
+from model.command import CommandError
+from model.network.convolution import Conv3x3
+from model.network.panoptic_head import PanopticHead
+from model.network.plain import PlainPanopticHead, plain_conv
+from model.network.structures import Detections
+from model.ops import deform_conv2d
+
+STUFF, THINGS = 53, 80
+STRIDES = {"panoptic_head": 1, "deformable": 8, "convolution": 4}  # of what each part is measured on
+
+
+def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (n, 4), smooth mask logits (n, 28, 28) and classes (n,) of `count` things, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    sides = torch.rand(count, 2, generator=generator) * 0.4 + 0.05
+    corner = torch.rand(count, 2, generator=generator) * (1 - sides)
+    canvas = torch.tensor([width - 1.0, height - 1.0])
+    masks = 3 * torch.randn(count, 1, 5, 5, generator=generator) + 1
+    masks = F.interpolate(masks, (28, 28), mode="bilinear", align_corners=False)[:, 0]
+    classes = torch.randint(1, THINGS + 1, (count,), generator=generator)
+    return torch.cat([corner * canvas, (corner + sides) * canvas], 1), masks, classes
+
+
+def panoptic_head(height: int, width: int, instances: int, rounds: int, device: str) -> dict[str, Any]:
+    """The head against its plain form, on COCO's classes: seconds, memory, ratios, whether the results are equal."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = 3 * torch.randn(1, STUFF + THINGS, height // 32, width // 32, generator=generator)
+    logits = F.interpolate(coarse, scale_factor=8.0, mode="bilinear", align_corners=False)[0].to(device)
+    boxes, masks, classes = (tensor.to(device) for tensor in random_things(instances, height, width))
+    ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
+    found = Detections(boxes, boxes.new_ones(len(boxes)), classes, masks, int(classes.bincount().max()))
+    works: dict[str, Work] = {
+        "ours": lambda: ours.batch(logits[None], [found])[0],
+        "plain": lambda: theirs(logits, boxes, masks, classes),
+    }
+    decision, wanted = works["ours"](), works["plain"]()
+    kept = len(wanted.keep)
+    pairs = zip(decision, wanted, strict=True)
+    equal = all(torch.equal(a[: len(b)], b) for a, b in pairs)  # a device lists removed candidates as well
+    return _compare(works, rounds, device, {"instances": instances, "kept": kept, "equal": equal})
+
+
+def deformable(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
+    """The deformable convolution against torchvision's and an ordinary one: seconds, memory, largest difference."""
+    torch.manual_seed(0)
+    features = torch.randn(1, channels, height, width, device=device)
+    offsets = 2 * torch.randn(1, 18, height, width, device=device)
+    weight = torch.randn(channels, channels, 3, 3, device=device) / (9 * channels) ** 0.5
+    works: dict[str, Work] = {
+        "ours": lambda: deform_conv2d(features, offsets, weight, None),
+        "plain": lambda: torchvision.ops.deform_conv2d(features, offsets, weight, padding=1),
+        "convolution": lambda: F.conv2d(features, weight, padding=1),
+    }
+    difference = float((works["ours"]() - works["plain"]()).abs().max())
+    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+
+
+def convolution(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
+    """The ordinary 3 x 3 convolution against torch's: seconds, memory, largest difference."""
+    torch.manual_seed(0)
+    features = torch.randn(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
+    ours = Conv3x3(channels, channels).to(device).to(memory_format=torch.channels_last)
+    theirs = plain_conv(ours)
+    works: dict[str, Work] = {"ours": lambda: ours(features), "plain": lambda: theirs(features)}
+    difference = float((works["ours"]() - works["plain"]()).abs().max())
+    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+
+
+def _compare(works: dict[str, Work], rounds: int, device: str, facts: dict[str, Any]) -> dict[str, Any]:
+    memory = {name: peak_bytes(work, device) for name, work in works.items()}
+    times = alternate(works, rounds, device)
+    return {**facts, **times._asdict(), "bytes": memory, **times.ratios("plain")}
+
+
+def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Work]:
+    """Other networks with a ResNet-50, random weights, on `count` images; without their post-processing to maps.
+
+    Raises:
+        CommandError: transformers is not installed.
+    """
+    try:
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
+    except ImportError as error:
+        raise CommandError(
+            "--against peers needs transformers and scipy, which are not both installed. Run `uv run "
+            "--with transformers --with scipy python -m model.benchmark ...`, or leave peers out."
+        ) from error
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    config = Mask2FormerConfig(
+        backbone_config=ResNetConfig(out_features=stages), num_labels=STUFF + THINGS, use_pretrained_backbone=False
+    )
+    mask2former = Mask2FormerForUniversalSegmentation(config).eval().to(device)
+    mask_rcnn = torchvision.models.detection.maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, min_size=min(size), max_size=max(size)
+    )
+    mask_rcnn = mask_rcnn.eval().to(device)
+    images = torch.rand(count, 3, *size, device=device)
+    padded = F.pad(images, [0, -size[1] % 32, 0, -size[0] % 32])
+    return {
+        "torchvision maskrcnn_resnet50_fpn": in_precision(lambda: mask_rcnn(list(images)), device, dtype),
+        "transformers Mask2Former-R50": in_precision(lambda: mask2former(pixel_values=padded), device, dtype),
+    }
+
+
+def in_precision(work: Work, device: str, dtype: torch.dtype) -> Work:
+    """The same work with its convolutions and products in `dtype`."""
+    if dtype == torch.float32:
+        return work
+
+    def run() -> Any:
+        with torch.autocast(torch.device(device).type, dtype):
+            return work()
+
+    return run

@@ -1,0 +1,1 @@
+"""Annotated photos on disk, read and checked."""

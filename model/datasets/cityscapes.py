@@ -1,0 +1,71 @@
+"""Cityscapes as it is downloaded: `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`, `gtFine/SPLIT/CITY/*_instanceIds.png`."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from model.datasets.records import AnnotationError, Annotations, ImageRecord, SegmentRecord
+from model.interface import categories
+
+PHOTO, TRUTH = "_leftImg8bit.png", "_gtFine_instanceIds.png"
+INSTANCES_FROM = 1000  # a value is label id * 1000 + number of the instance, or the label id alone
+
+
+def load_cityscapes(truth: Path, photos: Path) -> Annotations:
+    """Find and read every instance map of a split.
+
+    Category ids are the data set's label ids. A thing's label id without a number is a group: a crowd here. Labels
+    that are not evaluated (SPEC 16's nineteen are) are void.
+
+    Args:
+        truth: `gtFine/train` or one like it.
+        photos: `leftImg8bit/train`.
+
+    Raises:
+        AnnotationError: there are no instance maps, one cannot be read, or its photo is missing.
+    """
+    maps = sorted(truth.glob(f"*/*{TRUTH}"))
+    if not maps:
+        raise AnnotationError(f"{truth} has no CITY/*{TRUTH}; expected a split of Cityscapes, such as gtFine/train.")
+    labels = categories.load("cityscapes")
+    isthing = {label.id: label.isthing for label in labels}
+
+    def record(number: int, path: Path) -> ImageRecord:
+        stem = path.name.removesuffix(TRUTH)
+        photo = photos / path.parent.name / (stem + PHOTO)
+        if not photo.is_file():
+            raise AnnotationError(f"{path}: its photo {photo} does not exist.")
+        return ImageRecord(number, photo, path, segments_of(path, isthing))
+
+    with ThreadPoolExecutor() as pool:
+        records = pool.map(record, range(1, len(maps) + 1), maps)
+        return Annotations(labels, tuple(tqdm(records, f"reading {truth}", len(maps), unit="map", disable=None)))
+
+
+def segments_of(path: Path, isthing: dict[int, bool]) -> tuple[SegmentRecord, ...]:
+    """The segments of an instance map.
+
+    Args:
+        path: of the 16-bit PNG.
+        isthing: of each label id that counts; others are void.
+
+    Raises:
+        AnnotationError: the PNG cannot be read or is not one.
+    """
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AnnotationError(f"{path} cannot be read: {error}") from error
+    if values.ndim != 2:
+        raise AnnotationError(f"{path} has shape {values.shape}; instance ids are one 16-bit channel.")
+    segments = []
+    for value in np.unique(values).tolist():
+        numbered = value >= INSTANCES_FROM
+        label = value // INSTANCES_FROM if numbered else value
+        if label in isthing:
+            segments.append(SegmentRecord(value, label, isthing[label] and not numbered))
+    return tuple(segments)

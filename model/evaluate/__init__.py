@@ -1,0 +1,1 @@
+"""How good an archive is on annotated photos: `python -m model.evaluate`."""

@@ -1,0 +1,119 @@
+"""Box and mask AP of the detection path, by pycocotools."""
+
+import contextlib
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from model.datasets.records import ImageRecord
+from model.interface.categories import Category
+from model.predictor import Analysis
+
+MASK_PADDING = 30 / 28
+
+
+class Instances(NamedTuple):
+    """The things of one image as pycocotools wants them, masks run-length coded.
+
+    Attributes:
+        image: id, height and width.
+        truth: annotations, without ids of their own.
+        found: detections.
+    """
+
+    image: dict[str, int]
+    truth: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+
+
+def instances(
+    record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: tuple[Category, ...]
+) -> Instances:
+    """Code an image's annotated things, from its (H, W) segment ids, and what the network found."""
+    from pycocotools import mask as coder
+
+    height, width = ids.shape
+    things = {label.id for label in categories if label.isthing}
+    truth: list[dict[str, Any]] = []
+    for segment in record.segments:
+        if segment.category_id in things:
+            code = coder.encode(np.asfortranarray(ids == segment.id, np.uint8))
+            entry = {"category_id": segment.category_id, "iscrowd": int(segment.iscrowd), "segmentation": code}
+            truth.append({**entry, "area": float(coder.area(code)), "bbox": coder.toBbox(code).tolist()})
+    detections = []
+    for box, score, category, logits in zip(
+        found.boxes, found.scores, found.category_ids, found.mask_logits, strict=True
+    ):
+        code = coder.encode(np.asfortranarray(paste(logits, box, height, width), np.uint8))
+        x1, y1, x2, y2 = (float(side) for side in box)
+        entry = {"category_id": int(category), "score": float(score), "segmentation": code}
+        detections.append({**entry, "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1]})
+    return Instances({"id": record.id, "height": height, "width": width}, truth, detections)
+
+
+class AveragePrecision:
+    """Collects ground truth and detections.
+
+    Args:
+        categories: of which the things are scored.
+    """
+
+    def __init__(self, categories: tuple[Category, ...]) -> None:
+        self._things = {label.id: label.name for label in categories if label.isthing}
+        self._images: list[dict[str, int]] = []
+        self._truth: list[dict[str, Any]] = []
+        self._found: list[dict[str, Any]] = []
+
+    def add(self, one: Instances) -> None:
+        """Add one image."""
+        self._images.append(one.image)
+        for entry in one.truth:
+            self._truth.append({**entry, "id": len(self._truth) + 1, "image_id": one.image["id"]})
+        self._found += [{**entry, "image_id": one.image["id"]} for entry in one.found]
+
+    def result(self) -> dict[str, float]:
+        """`box_ap` and `mask_ap`, 0-100, over IoU .50:.95; 0 where nothing was found or there."""
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        if not self._found or not self._truth:
+            return {"box_ap": 0.0, "mask_ap": 0.0}
+        scores = {}
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            truth = COCO()
+            categories = [{"id": number, "name": name} for number, name in self._things.items()]
+            truth.dataset = {"info": {}, "images": self._images, "annotations": self._truth, "categories": categories}
+            truth.createIndex()
+            found = truth.loadRes(self._found)
+            for name, kind in (("box_ap", "bbox"), ("mask_ap", "segm")):
+                judge = COCOeval(truth, found, kind)
+                judge.evaluate()
+                judge.accumulate()
+                judge.summarize()
+                scores[name] = 100 * max(float(judge.stats[0]), 0.0)
+        return scores
+
+
+def paste(logits: NDArray[np.float32], box: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
+    """Draw a mask at full size: padded by one cell, expanded with its box, enlarged, cut at 0.5 (SPEC 14).
+
+    Args:
+        logits: (28, 28).
+        box: (4,) xyxy in pixels of the image.
+        height: of the image.
+        width: of the image.
+    """
+    scores = F.pad(torch.from_numpy(logits).sigmoid(), (1, 1, 1, 1))
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * MASK_PADDING
+    (x1, y1), (x2, y2) = (centre - half).astype(int), (centre + half).astype(int)
+    size = [max(int(y2 - y1) + 1, 1), max(int(x2 - x1) + 1, 1)]
+    drawn = F.interpolate(scores[None, None], size, mode="bilinear", align_corners=False)[0, 0].numpy() > 0.5
+    canvas = np.zeros((height, width), bool)
+    top, left = max(y1, 0), max(x1, 0)
+    part = drawn[top - y1 : max(height - y1, 0), left - x1 : max(width - x1, 0)]
+    canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return canvas

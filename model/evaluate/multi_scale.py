@@ -1,0 +1,185 @@
+"""Multi-scale testing with flips: one answer from several views of an image, for evaluation.
+
+The paper reports PQ 61.8 on Cityscapes with it; how the authors merged their scales is not public. Here, in the frame
+of the archive's own test scale:
+
+- semantic logits of every view are brought to stride 4 of that frame and averaged;
+- boxes and class scores of every view are candidates together, before the usual suppression;
+- the mask logits of what remains are the mean over the views, each pooled from its own pyramid.
+
+One view at the archive's own scale gives exactly what the network gives.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model import archive
+from model.checkpoint import Checkpoint
+from model.interface import codec
+from model.interface.metadata import Metadata
+from model.network import boxes as box_ops
+from model.network.images import ImageTransform
+from model.network.instance_head import pool
+from model.network.rpn import present
+from model.network.segments import read_table, to_original
+from model.network.structures import Analysis as Found
+from model.network.structures import Batch, Detections, Pyramid
+from model.network.upsnet import UPSNet
+from model.predictor import DTYPES, Analysis, choose_device, choose_precision, to_analysis, to_tensor
+
+
+class View(NamedTuple):
+    """An image at one size, mirrored or not, through the network.
+
+    Attributes:
+        mirrored: left to right.
+        scale: from the original.
+        size: height and width of the resized image.
+        pyramid: of the view.
+        logits: (S, h, w) semantic logits at stride 4.
+        boxes: (P, C, 4) of each class, in pixels of the view.
+        scores: (P, C).
+    """
+
+    mirrored: bool
+    scale: float
+    size: tuple[int, int]
+    pyramid: Pyramid
+    logits: Tensor
+    boxes: Tensor
+    scores: Tensor
+
+
+class MultiScale:
+    """A network that looks several times.
+
+    Args:
+        network: in eval mode.
+        metadata: of its archive.
+        short_sides: of the views; none: its own test scale.
+        flip: each view also mirrored.
+    """
+
+    def __init__(self, network: UPSNet, metadata: Metadata, short_sides: Sequence[int], flip: bool) -> None:
+        self.network = network
+        self.metadata = metadata
+        own = network.transform
+        mean, std = own.mean.flatten().tolist(), own.std.flatten().tolist()
+        sides = short_sides or [own.short_side]
+        long_sides = [round(own.long_side * side / own.short_side) for side in sides]
+        transforms = [
+            ImageTransform(mean, std, *pair).to(own.mean.device) for pair in zip(sides, long_sides, strict=True)
+        ]
+        self.views = [
+            (transform, mirrored) for transform in transforms for mirrored in ([False, True] if flip else [False])
+        ]
+
+    @classmethod
+    def of_archive(
+        cls, path: Path, device: str, short_sides: Sequence[int], flip: bool, precision: str = "auto"
+    ) -> "MultiScale":
+        """The network of an archive, rebuilt from its weights; device and precision as of `Predictor`.
+
+        Raises:
+            archive.ArchiveError: there is no usable archive at the path, or not for this device and precision.
+        """
+        device = choose_device(device)
+        dtype = DTYPES[choose_precision(precision, device)]
+        network = Checkpoint.of_archive(path).build().to(device)
+        archive.cast_weights(network, dtype)
+        return cls(network, archive.read_metadata(path), short_sides, flip)
+
+    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+        """Everything found in each image."""
+        device = self.network.transform.mean.device
+        with torch.inference_mode():
+            return [to_analysis(self.look(to_tensor(image, device)), self.metadata.categories) for image in images]
+
+    def look(self, image: Tensor) -> Found:
+        """Merge the views of one (3, H, W) image."""
+        network, width = self.network, image.size(2)
+        frame = network.transform([image])
+        scale = frame.scales[0]
+        views = [self.view(image, transform, mirrored) for transform, mirrored in self.views]
+        logits = torch.stack([bring_logits(view, frame, width) for view in views]).mean(0)
+        boxes = torch.cat([bring_boxes(view, frame, width) for view in views])
+        scores = torch.cat([view.scores for view in views])
+        chosen = network.candidates.panoptic(boxes[None], scores[None])
+        count = int(chosen.counts[0])
+        best = (chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count])
+        panoptic = self.detections(views, best, scale, width)
+        things = self.detections(views, network.candidates.instances(boxes, scores), scale, width)
+        decision = network.panoptic_head.batch(logits[None], [panoptic])[0]
+        return Found(
+            read_table(network.merge(decision, logits, panoptic, frame, 0)),
+            to_original(decision.semantic, frame.sizes[0], scale, frame.original_sizes[0]),
+            things.boxes / scale,
+            things.scores,
+            things.classes,
+            things.mask_logits,
+        )
+
+    def view(self, image: Tensor, transform: ImageTransform, mirrored: bool) -> View:
+        """One view through backbone and heads."""
+        network = self.network
+        batch = transform([image.flip(2) if mirrored else image])
+        pyramid = network.features(batch.pixels)
+        proposals = present(network.rpn(pyramid, batch.sizes)[0]).boxes
+        logits, deltas = network.box_head(pool(pyramid, [proposals], 7, network.canonical_side))
+        boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
+        semantic = network.semantic_head(pyramid).float()[0]
+        scores = logits.float().softmax(1)
+        return View(mirrored, batch.scales[0], batch.sizes[0], pyramid, semantic, boxes, scores)
+
+    def detections(
+        self, views: list[View], chosen: tuple[Tensor, Tensor, Tensor], scale: float, width: int
+    ) -> Detections:
+        """Chosen boxes, in the frame, with the mean of the views' masks."""
+        boxes, scores, classes = chosen
+        masks = []
+        for view in views:
+            theirs = mirror(boxes, width * scale) if view.mirrored else boxes
+            theirs = theirs if view.scale == scale else theirs * (view.scale / scale)
+            pooled = pool(view.pyramid, [theirs], 14, self.network.canonical_side)
+            drawn = self.network.mask_head.of_class(pooled, classes)
+            masks.append(drawn.flip(2) if view.mirrored else drawn)
+        return Detections(boxes, scores, classes, torch.stack(masks).mean(0), len(classes))
+
+
+def mirror(boxes: Tensor, width: float) -> Tensor:
+    """(..., 4) xyxy with inclusive ends, left to right in an image of this width."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], -1)
+
+
+def bring_boxes(view: View, frame: Batch, width: int) -> Tensor:
+    """Boxes of a view of an image of this width, in the frame; sides are rounded, so some would leave it."""
+    boxes = mirror(view.boxes, width * view.scale) if view.mirrored else view.boxes
+    scale = frame.scales[0]
+    boxes = boxes if view.scale == scale else boxes * (scale / view.scale)
+    return box_ops.clip(boxes, *frame.sizes[0])
+
+
+def bring_logits(view: View, frame: Batch, width: int) -> Tensor:
+    """Semantic logits of a view on the frame's grid at stride 4, bilinear between their centres."""
+    rows = torch.arange(frame.pixels.size(2) // 4, dtype=torch.float64, device=view.logits.device) + 0.5
+    columns = torch.arange(frame.pixels.size(3) // 4, dtype=torch.float64, device=view.logits.device) + 0.5
+    ratio = view.scale / frame.scales[0]
+    if view.mirrored:
+        columns = width * frame.scales[0] / 4 - columns
+    return blend(blend(view.logits, rows * ratio - 0.5, 1), columns * ratio - 0.5, 2)
+
+
+def blend(logits: Tensor, positions: Tensor, dim: int) -> Tensor:
+    """Linear interpolation along one dimension at fractional positions, clamped at the ends."""
+    positions = positions.clamp(0, logits.size(dim) - 1)
+    low = positions.floor().long()
+    high = (low + 1).clamp(max=logits.size(dim) - 1)
+    shape = [1] * logits.dim()
+    shape[dim] = len(positions)
+    weight = (positions - low).to(logits.dtype).view(shape)
+    return logits.index_select(dim, low) * (1 - weight) + logits.index_select(dim, high) * weight

@@ -1,0 +1,300 @@
+"""Bytes to RGB pixels, and maps to PNG. Everything that bytes can do wrong is caught here."""
+
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from model.interface import claims, libtiff
+from model.interface.webp import decode_webp
+
+try:
+    from zlib_ng import zlib_ng as deflate
+except ImportError:  # pragma: no cover -- no wheel for this platform
+    import zlib as deflate  # type: ignore[no-redef]
+
+OPENERS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,  # also opens MPO
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        GifImagePlugin.GifImageFile,
+    )
+)
+FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
+MAX_SIDE = 65_535
+BAND_PIXELS = 1 << 20
+"""That are converted, or compressed, at a time: those of a whole picture would be in memory again and again."""
+SCANS_A_PASS = 8
+"""So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
+
+Pixels = NDArray[np.uint8]
+libtiff.silence()
+
+
+class ImageError(Exception):
+    """An image is refused; the message is for the client."""
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not a format that is accepted."""
+
+
+class CorruptImageError(ImageError):
+    """The format is accepted, but these bytes cannot be decoded."""
+
+
+class ImageTooLargeError(ImageError):
+    """More pixels than allowed, by the file's own header."""
+
+
+class OpenImage:
+    """An image whose header was read and whose size is allowed, before any of its pixels is decoded.
+
+    Args:
+        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
+        max_pixels: of the decoded image.
+
+    Raises:
+        UnsupportedImageError: another format.
+        ImageTooLargeError: more pixels than `max_pixels`.
+        CorruptImageError: truncated, damaged or empty.
+
+    Attributes:
+        height: pixels, as stored.
+        width: pixels, as stored.
+        work: pixels that decoding goes over, a JPEG of many scans again and again, and bytes.
+    """
+
+    def __init__(self, content: bytes, max_pixels: int) -> None:
+        Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
+        if reason := claims.excess(content):
+            raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
+        self._content = content
+        with _told(content):
+            self._image = Image.open(io.BytesIO(content), formats=OPENERS)
+            check_tile(self._image, max_pixels)
+            self.width, self.height = self._image.size
+            check_size(self.height, self.width, max_pixels)
+        scans = content.count(b"\xff\xda") if "progressive" in self._image.info else 0
+        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS) + len(content)
+
+    def decode(self) -> Pixels:
+        """(H, W, 3) uint8 RGB, upright; the image is closed by it.
+
+        Raises:
+            UnsupportedImageError: pixels of a kind that is not taken.
+            CorruptImageError: truncated or damaged.
+        """
+        with _told(self._content), self._image as image:
+            pixels = decode_jpeg(self._content, image)
+            pixels = decode_webp(self._content, image) if pixels is None else pixels
+            if pixels is None:
+                image.load()
+                pixels = to_rgb(image)
+            return upright(pixels, orientation(image))
+
+
+def decode(content: bytes, max_pixels: int) -> Pixels:
+    """The picture of an image file, upright and in 8-bit RGB.
+
+    The first frame of an animation is taken. EXIF orientation is applied, alpha dropped, 16 bits are scaled to 8 by
+    division by 257, colour profiles are ignored. The size is checked before anything is decoded.
+
+    Args:
+        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
+        max_pixels: of the decoded image.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UnsupportedImageError: another format.
+        ImageTooLargeError: more pixels than `max_pixels`.
+        CorruptImageError: truncated, damaged or empty.
+    """
+    return OpenImage(content, max_pixels).decode()
+
+
+@contextlib.contextmanager
+def _told(content: bytes) -> Iterator[None]:
+    """Whatever a decoder raises as an `ImageError`."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        if content.startswith(SIGNATURES):
+            raise CorruptImageError("The image is damaged: its header cannot be read. Send the whole file.") from error
+        raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.") from error
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
+        raise CorruptImageError(
+            "The image cannot be decoded: it is truncated or damaged. Send the whole file."
+        ) from error
+
+
+def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
+    """A sound JPEG in a third less time than Pillow takes, and with the same pixels; None leaves it to Pillow.
+
+    Args:
+        content: of the file.
+        image: Pillow's view of its header, whose size is allowed.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+        return None
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+        if (width, height) != image.size:
+            return None
+        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError:  # damaged, which Pillow may forgive, or of a rare kind
+        return None
+    return pixels
+
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Refuse what is too large, or empty, by its header.
+
+    Raises:
+        ImageTooLargeError: more pixels than allowed.
+        CorruptImageError: no pixels.
+    """
+    if height < 1 or width < 1:
+        raise CorruptImageError(f"Image is {width} x {height}: it has no pixels.")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(
+            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx"
+            f" and {MAX_SIDE} pixels a side. Send a smaller image or raise UPSNET_MAX_PIXELS."
+        )
+
+
+def check_tile(image: Image.Image, max_pixels: int) -> None:
+    """Refuse a TIFF's tile that is larger than any image may be: it is decoded whole, however small the image.
+
+    Raises:
+        ImageTooLargeError: more pixels than allowed.
+    """
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    width, height = tags.get(322, 0), tags.get(323, 0)
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"Image has tiles of {width} x {height}; the limit is {max_pixels / 1e6:g} Mpx. Save it with smaller tiles."
+        )
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """(H, W, 3) of a loaded image of any mode; in bands, lest a large one is in memory as often as it is converted."""
+    if image.mode == "F":
+        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
+    width, height = image.size
+    band = max(1, BAND_PIXELS // width)
+    if height <= band:
+        return _band_to_rgb(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _band_to_rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
+        grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged, or out of all proportion."""
+    if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
+        return 1
+    try:
+        value = image.getexif().get(274, 1)
+    except Exception:  # a damaged block does not make the picture unreadable
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def ids_to_rgb(ids: NDArray[np.integer]) -> Pixels:
+    """(H, W) ids to (H, W, 3): id = R + 256 G + 65536 B, as panopticapi reads them."""
+    wide = ids.astype(np.uint32)
+    return np.stack([wide & 255, wide >> 8 & 255, wide >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
+    """A PNG whose rows are stored as differences to the row above: small and fast for maps of segments.
+
+    Args:
+        pixels: (H, W, 3) uint8, or (H, W) uint8 ids, which become the red channel.
+        text: keyword -> text, each in an iTXt chunk.
+
+    Returns:
+        8-bit RGB, not interlaced.
+    """
+    height, width = pixels.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [_chunk(b"IHDR", header)]
+    for keyword, content in (text or {}).items():
+        chunks.append(_chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + content.encode()))
+    chunks += [_chunk(b"IDAT", _deflate(pixels)), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _deflate(pixels: Pixels) -> bytes:
+    """A zlib stream that looks for runs alone: filtered maps are zero but at outlines, and search finds little more."""
+    packer = deflate.compressobj(1, deflate.DEFLATED, 15, 9, deflate.Z_RLE)
+    height, width = pixels.shape[:2]
+    band = max(1, BAND_PIXELS // width)
+    packed = [packer.compress(_filtered(pixels, top, min(top + band, height))) for top in range(0, height, band)]
+    return b"".join([*packed, packer.flush()])
+
+
+def _filtered(pixels: Pixels, top: int, bottom: int) -> Pixels:
+    """Rows of a PNG, (bottom - top, 1 + 3 W): each the difference to the row above, behind the Up filter's number."""
+    change = np.empty((bottom - top, *pixels.shape[1:]), np.uint8)
+    change[0] = pixels[0] if top == 0 else pixels[top] - pixels[top - 1]
+    np.subtract(pixels[top + 1 : bottom], pixels[top : bottom - 1], out=change[1:])
+    rows = np.zeros((bottom - top, 1 + 3 * pixels.shape[1]), np.uint8)
+    rows[:, 0] = 2
+    if pixels.ndim == 3:
+        rows[:, 1:] = change.reshape(bottom - top, -1)
+    else:
+        places = np.flatnonzero(change != 0)
+        rows.reshape(-1)[3 * places + places // pixels.shape[1] + 1] = change.reshape(-1)[places]
+    return rows
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))

@@ -1,0 +1,30 @@
+"""What a served model is, once for all who ask."""
+
+from dataclasses import dataclass
+
+from model.interface import scale
+from model.interface.metadata import Metadata
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """An archive as a predictor has loaded it; made beside the predictor and sent to whoever needs it.
+
+    Attributes:
+        name: the archive's name and the first digits of its sha256.
+        metadata: what the archive says of itself.
+        device: where it runs: `cpu`, `cuda:0`.
+        precision: type of the network's weights: `float32`, `float16`.
+        kernel: form of its deformable convolutions: `gather`, `triton`, `torchvision`.
+    """
+
+    name: str
+    metadata: Metadata
+    device: str
+    precision: str
+    kernel: str
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that the network works at for an image of this size."""
+        test_scale = self.metadata.test_scale
+        return scale.padded_size(height, width, test_scale["short_side"], test_scale["long_side"])

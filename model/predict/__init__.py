@@ -1,0 +1,1 @@
+"""Photos to a COCO-panoptic folder: `python -m model.predict`."""

@@ -1,0 +1,1 @@
+"""Who goes next, and with whom; nothing here knows HTTP."""

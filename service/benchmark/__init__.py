@@ -1,0 +1,1 @@
+"""The load that a running service bears: `python -m service.benchmark`."""

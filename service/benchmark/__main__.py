@@ -1,0 +1,206 @@
+"""`python -m service.benchmark URL --image FILE`: the load that a running service bears.
+
+Each of `--concurrency` clients keeps one connection and sends its next request when the last one is answered; one that
+is refused waits as `Retry-After` says. Only the given address is talked to: no proxy, no redirect.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from service.benchmark.client import AddressError, Connection, Reply, Target
+from service.http.negotiation import FORMS
+from service.metrics import STAGES
+
+
+class BenchmarkError(Exception):
+    """Nothing can be measured; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a number of clients saw.
+
+    Attributes:
+        requests_per_second: answered with 200.
+        latency_ms: p50, p90 and p99 of those.
+        server_timing_ms: the median of each stage that the service reports for those.
+        statuses: how many answers had which; `lost` are connections that ended without one.
+    """
+
+    concurrency: int
+    seconds: float
+    requests_per_second: float
+    latency_ms: dict[str, float]
+    server_timing_ms: dict[str, float]
+    statuses: dict[str, int]
+
+
+async def probe(target: Target, body: bytes) -> None:
+    """Make sure that a ready service answers this image.
+
+    Raises:
+        BenchmarkError: it does not.
+    """
+    connection = Connection(target)
+    try:
+        health = await connection.send(target.request("GET", "/health/ready"))
+        ready = health.fields()
+        if "ready" not in ready:
+            raise BenchmarkError(f"{target.url} is not this service: GET /health/ready answers {health.status}.")
+        if not ready["ready"]:
+            raise BenchmarkError(f"The service is not ready: {ready.get('reason')} Wait for /health/ready to be 200.")
+        answer = await connection.send(target.request("POST", "/panoptic", body))
+    except (OSError, AddressError) as error:
+        raise BenchmarkError(f"{target.url} cannot be reached ({error}). Start the service, or correct URL.") from error
+    finally:
+        connection.close()
+    if answer.status not in (200, 429, 503, 504):
+        detail = answer.fields().get("detail", "It gives no reason.")
+        raise BenchmarkError(f"The service answers {answer.status} to this request: {detail}")
+
+
+async def measure(target: Target, body: bytes, clients: int, seconds: float, tick: Callable[[], Any]) -> Load:
+    """Put the load of some clients on the service for some time; `tick` is called at each answer."""
+    prepared = target.request("POST", "/panoptic", body)
+    began = time.monotonic()
+    end = began + seconds
+    good: list[Reply] = []
+    statuses: Counter[str] = Counter()
+
+    async def client() -> None:
+        connection = Connection(target)
+        while time.monotonic() < end:
+            wait = 1.0
+            try:
+                reply = await connection.send(prepared)
+            except (OSError, AddressError):
+                statuses["lost"] += 1
+            else:
+                tick()
+                statuses[str(reply.status)] += 1
+                wait = reply.retry_after
+                if reply.status == 200:
+                    reply.body = b""
+                    good.append(reply)
+            if wait:
+                await asyncio.sleep(min(wait, max(0.0, end - time.monotonic())))
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return summarize(clients, time.monotonic() - began, good, statuses)
+
+
+def summarize(clients: int, seconds: float, good: Sequence[Reply], statuses: Counter[str]) -> Load:
+    """The figures of the good answers, and the statuses of all."""
+    latency = {f"p{share}": percentile([1000 * reply.seconds for reply in good], share) for share in (50, 90, 99)}
+    timings = [reply.server_timing() for reply in good]
+    stages = {stage: percentile([timing.get(stage, 0.0) for timing in timings], 50) for stage in STAGES}
+    return Load(clients, seconds, len(good) / seconds, latency, stages, dict(sorted(statuses.items())))
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """The least value that `share` per cent of the values do not exceed; 0 for no values."""
+    return sorted(values)[max(0, -(-len(values) * share // 100) - 1)] if values else 0.0
+
+
+def row(load: Load) -> str:
+    """A load as a line of the table."""
+    times = [*load.latency_ms.values(), *load.server_timing_ms.values()]
+    statuses = ", ".join(f"{count} x {status}" for status, count in load.statuses.items())
+    cells = [f"{load.concurrency:7d}", f"{load.requests_per_second:10.1f}", *(f"{ms:9.1f}" for ms in times), statuses]
+    return f"| {' | '.join(cells)} |"
+
+
+def heading() -> str:
+    """The first two lines of the table."""
+    times = ("p50 ms", "p90 ms", "p99 ms", *(f"{stage} ms" for stage in STAGES))
+    names = ["clients", "requests/s", *(f"{name:>9}" for name in times), "statuses"]
+    return f"| {' | '.join(names)} |\n|{'|'.join('-' * (len(name) + 2) for name in names)}|"
+
+
+async def run(target: Target, body: bytes, concurrency: Sequence[int], seconds: float) -> list[Load]:
+    """Probe, then measure each number of clients.
+
+    Raises:
+        BenchmarkError: there is nothing to measure.
+    """
+    await probe(target, body)
+    loads = []
+    for clients in concurrency:
+        with tqdm(desc=f"{clients} clients, {seconds:g} s", unit=" answers", mininterval=1.0) as bar:
+            loads.append(await measure(target, body, clients, seconds, bar.update))
+    return loads
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+
+    def counts(text: str) -> list[int]:
+        if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+            raise argparse.ArgumentTypeError(f"{text!r}; expected numbers of 1 to 9999, such as 1,8,32")
+        return [int(word) for word in text.split(",")]
+
+    def seconds(text: str) -> float:
+        if not re.fullmatch(r"\d{1,5}(\.\d+)?", text) or float(text) == 0:
+            raise argparse.ArgumentTypeError(f"{text!r}; expected seconds, such as 10")
+        return float(text)
+
+    parser = argparse.ArgumentParser(prog="python -m service.benchmark", description=__doc__)
+    parser.epilog = "Example: python -m service.benchmark http://127.0.0.1:8000 --image street.jpg --concurrency 1,8,32"
+    parser.add_argument("url", metavar="URL", help="of a running service: http://HOST:PORT")
+    parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="that every request sends")
+    parser.add_argument("--concurrency", type=counts, default=[1, 8, 32], metavar="N,...", help="clients (1,8,32)")
+    parser.add_argument("--duration", type=seconds, default=10.0, metavar="SECONDS", help="of each measurement (10)")
+    parser.add_argument("--accept", choices=FORMS, default=FORMS[0], help="form of the answer (application/json)")
+    parser.add_argument("--api-key", metavar="KEY", help="where the service needs one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="to write the figures to")
+    return parser.parse_args(words)
+
+
+def read(path: Path) -> bytes:
+    """The image file.
+
+    Raises:
+        BenchmarkError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be read ({error.strerror}). Name an image file.") from error
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print; the exit status."""
+    arguments = parse(words)
+    try:
+        target = Target(arguments.url, arguments.accept, arguments.api_key)
+        loads = asyncio.run(run(target, read(arguments.image), arguments.concurrency, arguments.duration))
+        print("\n".join([heading(), *map(row, loads)]))  # noqa: T201
+        if arguments.json:
+            report = {"url": target.url, "image": arguments.image.name, "accept": arguments.accept}
+            arguments.json.write_text(json.dumps({**report, "loads": [asdict(load) for load in loads]}, indent=1))
+    except (OSError, AddressError, BenchmarkError) as error:
+        print(f"error: {error}{'' if str(error).endswith('.') else '.'}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing is written.", file=sys.stderr)  # noqa: T201
+        return 1
+    if not all(load.statuses.get("200") for load in loads):
+        print("error: not every load had an answer with 200; see its statuses.", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""From an open request to the bytes of its image, within limits of size and time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import BodyError, ClientGoneError, DeadlineExceededError
+from service.http.uploads import Upload
+
+FORM_OVERHEAD = 65_536
+"""Bytes of a multipart body beside its image."""
+PART_OVERHEAD = 256
+"""Bytes that a part counts for, whatever it holds: headers are read slowly."""
+PIECE = 65_536
+"""Bytes of a form that are read before what is beside its image is counted."""
+PARSER_ERRORS = (FormParserError, ValueError)
+
+
+async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: float, deadline: float) -> None:
+    """Read the image of a request: the part `image` of a multipart form, else the whole body.
+
+    Args:
+        request: whose body was not read yet.
+        upload: that takes the image, piece by piece as it comes.
+        max_bytes: of the image.
+        seconds: for the whole body to arrive.
+        deadline: of the request, by `time.monotonic`.
+
+    Raises:
+        BodyError: 400 malformed or empty, 408 too slow, 413 too large.
+        UploadsFullError: 429, all bodies together hold as much as they may.
+        DeadlineExceededError: it passed first.
+        ClientGoneError: the client left before the end.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    form = Form(options.get(b"boundary", b""), upload) if kind == b"multipart/form-data" else None
+    limit = max_bytes + (FORM_OVERHEAD if form else 0)
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isdigit() else 0
+    chunks = request.stream()
+    left = deadline - time.monotonic()
+    try:
+        fits = size <= limit
+        if fits:
+            upload.check(size)
+            async with asyncio.timeout(min(seconds, left)):
+                fits = await _read(chunks, form or upload, upload, max_bytes, limit)
+    except TimeoutError:
+        if left < seconds:
+            raise DeadlineExceededError() from None
+        raise BodyError(408, f"The body did not arrive within {seconds:g} s. Send it faster.") from None
+    except ClientDisconnect:
+        raise ClientGoneError() from None
+    if not fits:
+        raise BodyError(
+            413, f"The image has more than {max_bytes} bytes. Send a smaller file or raise UPSNET_MAX_BYTES."
+        )
+    if form:
+        form.end()
+    if not upload.size:
+        raise BodyError(400, "The body is empty. Send an image, or a form with the file in `image`.")
+
+
+async def _read(chunks: AsyncIterator[bytes], sink: "Form | Upload", upload: Upload, most: int, limit: int) -> bool:
+    """Read a body to its end; False as soon as it, or the image in it, is known to be too large."""
+    async for chunk in chunks:
+        limit -= len(chunk)
+        if limit < 0:
+            return False
+        sink.write(chunk)
+        if upload.size > most:
+            return False
+    return True
+
+
+class Form:
+    """A multipart form, parsed as it comes: its first part named `image` goes to the upload, the rest is counted.
+
+    Args:
+        boundary: of its parts.
+        upload: that takes the image.
+
+    Raises:
+        BodyError: 400, there is no such boundary.
+    """
+
+    def __init__(self, boundary: bytes, upload: Upload) -> None:
+        self._upload = upload
+        self._ended = self._found = self._wanted = False
+        self._overhead = 0
+        self._field, self._value = b"", b""
+        self._headers: dict[bytes, bytes] = {}
+        try:
+            self._parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
+        except PARSER_ERRORS as error:
+            raise malformed() from error
+
+    def write(self, chunk: bytes) -> None:
+        """Parse what has come.
+
+        Raises:
+            BodyError: 400, it is malformed or holds too much beside its image.
+            UploadsFullError: 429, from the upload.
+        """
+        for start in range(0, len(chunk), PIECE):
+            try:
+                self._parser.write(chunk[start : start + PIECE])
+            except PARSER_ERRORS as error:
+                raise malformed() from error
+            if self._overhead > FORM_OVERHEAD:
+                raise BodyError(
+                    400, f"The form has more than {FORM_OVERHEAD} bytes beside its image. Send the file alone."
+                )
+
+    def end(self) -> None:
+        """The body has come to its end.
+
+        Raises:
+            BodyError: 400, it is malformed, or has no image.
+        """
+        if not self._ended:
+            raise BodyError(400, "The form ends before its last boundary. Send the whole body.")
+        if not self._found:
+            raise BodyError(400, "The form has no part named `image`. Send the file in `image`.")
+
+    def _callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._wanted = {}, False
+        self._overhead += PART_OVERHEAD
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+        self._overhead += end - start
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._overhead += end - start
+
+    def _header_end(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field, self._value = b"", b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._wanted = options.get(b"name") == b"image" and not self._found
+        self._found = self._found or self._wanted
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._wanted:
+            self._upload.write(memoryview(data)[start:end])
+        else:
+            self._overhead += end - start
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def malformed() -> BodyError:
+    """The refusal of a form that is none."""
+    return BodyError(400, "The form is malformed. Send multipart/form-data with the file in `image`.")

@@ -1,0 +1,1 @@
+"""One supervised process for each device."""

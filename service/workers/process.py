@@ -1,0 +1,159 @@
+"""What runs in a worker: one predictor on one device, batches in over shared memory, maps out the same way.
+
+The front starts it with `spawn`; nothing of the front's memory, threads or CUDA state comes along. It ends with its
+front, even one that was killed.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, parent_process, reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.interface.panoptic import Panoptic
+from service.logs import set_up_logging
+from service.workers.shared_memory import Block, Pixels, Place
+
+log = logging.getLogger(__name__)
+
+EXIT_STICKY = 70
+_SHORTAGES = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
+_STICKY = ("cuda error", "device-side assert", "cublas", "cudnn_status", "hip error", "nccl")
+
+
+class Predictor(Protocol):
+    """What a factory makes; `model.predictor.Predictor` is one."""
+
+    metadata: Any
+    device: str
+    precision: str
+    kernel: str
+    model_name: str
+
+    def predict(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image."""
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Run images of these heights and widths."""
+
+
+Factory = Callable[[], Predictor]
+
+
+def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
+    """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    set_up_logging(log_form, log_level)
+    from model.predictor import Predictor as ArchivePredictor
+
+    return ArchivePredictor(path, device, precision)
+
+
+def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+    """Load, warm up, say so, and answer batches until the front closes the pipe."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # meant for the front, which drains first
+        signal.signal(signum, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        predictor = factory()
+        predictor.warm_up(warmup_sizes)
+        pipe.send(("ready", _description(predictor), _device_memory()))
+    except Exception as error:
+        pipe.send(("refused", _one_line(error)))
+        return
+    blocks: dict[int, Block] = {}
+    while True:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if message[0] == "block":
+            blocks[message[1]] = Block(message[1], reduction.recv_handle(pipe), message[2])
+        elif message[0] == "forget":
+            blocks.pop(message[1]).close()
+        else:
+            _, batch, block, places = message
+            pipe.send((*_answer(predictor, blocks[block], places), batch, _device_memory()))
+
+
+def classify(error: Exception) -> str:
+    """`memory`, `sticky` (no later call on this device can succeed) or `failed`.
+
+    A scripted operator's errors arrive as plain RuntimeError, so the message has to do.
+    """
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(sign in text for sign in _SHORTAGES):
+        return "memory"
+    return "sticky" if any(sign in text for sign in _STICKY) else "failed"
+
+
+def _answer(predictor: Predictor, block: Block, places: list[Place]) -> tuple[str, Any]:
+    """Run one batch; its maps go to the block, the rest into the message."""
+    try:
+        answers = predictor.predict([block.pixels(place) for place in places])
+        if len(answers) != len(places):
+            raise RuntimeError(f"{len(places)} images gave {len(answers)} answers. This is a bug.")
+        for place, answer in zip(places, answers, strict=True):
+            block.map(place)[...] = answer.segment_ids
+        return "done", [answer.segments for answer in answers]
+    except Exception as error:
+        kind = classify(error)
+        if kind == "sticky":
+            log.critical("The device is lost, so this worker ends: %s", _one_line(error))
+            os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
+        if kind == "memory":
+            _empty_cache()
+        return kind, _one_line(error)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+def _cuda() -> Any:
+    """`torch.cuda` where the predictor uses it; this module never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _empty_cache() -> None:
+    if cuda := _cuda():
+        cuda.empty_cache()
+
+
+def _device_memory() -> int:
+    """Bytes that the predictor holds: on its GPU, or of the process."""
+    if cuda := _cuda():
+        return int(cuda.memory_reserved())
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _device_memory_total() -> int:
+    """Bytes that the predictor's GPU has, or this host."""
+    if cuda := _cuda():
+        return int(cuda.mem_get_info()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _description(predictor: Predictor) -> dict[str, Any]:
+    return {
+        "metadata": predictor.metadata.to_json(),
+        "device": predictor.device,
+        "precision": predictor.precision,
+        "kernel": predictor.kernel,
+        "model_name": predictor.model_name,
+        "device_memory_total": _device_memory_total(),
+    }

@@ -1,0 +1,252 @@
+"""The front's side of one worker: starts it, hands it batches, collects its answers, notices its end."""
+
+import asyncio
+import atexit
+import contextlib
+import hashlib
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import reduction
+from typing import Any, TypeVar
+
+import numpy as np
+
+from model.interface.panoptic import Panoptic
+from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
+from service.workers.process import Factory, main
+from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Pixels, Place, layout
+
+log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+HANG_SECONDS = 120.0
+"""A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
+
+CALM_SECONDS = 5.0
+"""Without a batch, after which the memory of large ones is given back."""
+
+STOPPED_SECONDS = 5
+"""That a process may be stopped by SIGSTOP, as some tools do for a moment."""
+
+COPIED_AT_ONCE_BYTES = 2 << 20
+"""Pixels of a batch that the event loop copies itself: at most half a millisecond."""
+
+
+@dataclass(eq=False)
+class _Order:
+    """A batch that the worker has."""
+
+    images: list[Pixels]
+    block: Block
+    places: list[Place]
+    answer: asyncio.Future[list[Any]]
+
+
+class Worker:
+    """One process; a new one is a new `Worker`.
+
+    Args:
+        factory: makes the predictor, in the process.
+        warmup_sizes: heights and widths to run before it is ready.
+
+    Raises:
+        WorkerStartError: this process has too much open.
+
+    Attributes:
+        description: metadata, device, precision, kernel and model_name of its predictor, once ready.
+        device_memory: bytes it last said to hold.
+        ended: done when the process is no more.
+        outstanding: batches that `run` was called with and has not returned from.
+    """
+
+    def __init__(self, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._blocks = Blocks()
+        self._orders: dict[int, _Order] = {}
+        self._sent = 0
+        self.outstanding = 0
+        self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.description: dict[str, Any] = {}
+        self.device_memory = self.pid = 0
+        self._spawned: asyncio.Future[None] | None = None
+        self._calm: asyncio.TimerHandle | None = None
+        self._stopping: asyncio.Future[None] | None = None
+        context = multiprocessing.get_context("spawn")
+        try:
+            self._pipe, self._far_end = context.Pipe()
+        except OSError as error:
+            raise WorkerStartError(f"No pipe to a worker can be opened: {error}.") from error
+        self._process = context.Process(target=main, args=(self._far_end, factory, warmup_sizes), daemon=True)
+
+    async def start(self) -> None:
+        """Return when its predictor is loaded and warm.
+
+        Raises:
+            WorkerStartError: it refused, ended before, or the host has no room for a process.
+        """
+        self._spawned = self._loop.run_in_executor(None, self._process.start)
+        try:
+            await asyncio.shield(self._spawned)
+        except OSError as error:
+            raise WorkerStartError(f"A worker cannot be started: {error}.") from error
+        self.pid = self._process.pid or 0
+        atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
+        self._far_end.close()  # so that its end of the pipe ends with it
+        self._loop.add_reader(self._pipe.fileno(), self._read)
+        self._look_whether_stopped(0)
+        self.description = await self._ready
+
+    async def run(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image.
+
+        Raises:
+            DeviceLostError: the worker ended first.
+            OutOfDeviceMemoryError: the batch is too large for the device.
+            PredictionError: the predictor failed.
+            SharedMemoryError: there is not enough of it.
+        """
+        places, size = layout([image.shape for image in images])
+        block = self._take_block(size)
+        order = _Order(images, block, places, self._loop.create_future())
+        self.outstanding += 1
+        watchdog = self._loop.call_later(HANG_SECONDS * self.outstanding, self._end_hung)
+        try:
+            await self._copy(_write, order)
+            self._sent += 1
+            self._send(("batch", self._sent, block.number, places))
+            self._orders[self._sent] = order
+            segments = await order.answer
+            maps = await self._copy(_read_maps, order)
+            return [Panoptic(ids, each) for ids, each in zip(maps, segments, strict=True)]
+        finally:
+            watchdog.cancel()
+            self.outstanding -= 1
+            self._give_block(block)
+
+    async def _copy(self, copy: Callable[[_Order], Value], order: _Order) -> Value:
+        """Do it here where it takes less than a change of threads, else on a thread."""
+        if sum(image.nbytes for image in order.images) <= COPIED_AT_ONCE_BYTES:
+            return copy(order)
+        return await asyncio.to_thread(copy, order)
+
+    async def stop(self) -> None:
+        """End the process at once and wait for its end."""
+        self._stopping = self._stopping or asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        self._lose("it was stopped", by_us=True)
+        self._far_end.close()
+        if self._spawned:
+            with contextlib.suppress(OSError):
+                await self._spawned
+        if self._process.pid is not None:
+            atexit.unregister(self._process.kill)
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+            self._process.close()
+
+    def _take_block(self, size: int) -> Block:
+        block, new = self._blocks.take(size)
+        if new:
+            self._send(("block", block.number, block.size))
+            reduction.send_handle(self._pipe, block.descriptor, self.pid)
+        return block
+
+    def _give_block(self, block: Block) -> None:
+        if self.ended.done():
+            block.close()
+            return
+        self._forget(self._blocks.give(block))
+        if self._calm:
+            self._calm.cancel()
+            self._calm = None
+        if self._blocks.idle_bytes > CALM_BYTES:
+            self._calm = self._loop.call_later(CALM_SECONDS, lambda: self._forget(self._blocks.trim(CALM_BYTES)))
+
+    def _forget(self, closed: list[Block]) -> None:
+        for block in closed:
+            with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
+                self._send(("forget", block.number))
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        if not self.ended.done():
+            try:
+                self._pipe.send(message)
+                return
+            except OSError:
+                self._lose("it does not listen")
+        raise DeviceLostError("The worker has ended.", started=False)
+
+    def _read(self) -> None:
+        try:
+            self._take(*self._pipe.recv())
+        except (EOFError, OSError):
+            self._lose("it ended unasked")
+
+    def _take(self, kind: str, content: Any, *rest: int) -> None:
+        if kind == "ready":
+            self.device_memory = rest[0]
+            self._ready.set_result(content)
+        elif kind == "refused":
+            self._ready.set_exception(WorkerStartError(content))
+        else:
+            number, self.device_memory = rest
+            answer = self._orders.pop(number).answer
+            if answer.done():
+                return
+            if kind == "done":
+                answer.set_result(content)
+            elif kind == "memory":
+                answer.set_exception(OutOfDeviceMemoryError(content))
+            else:
+                answer.set_exception(PredictionError(content))
+
+    def _lose(self, reason: str, by_us: bool = False) -> None:
+        """The process is no more: fail what it had; only the first of its batches can be the cause."""
+        if self.ended.done():
+            return
+        if not self._pipe.closed:
+            self._loop.remove_reader(self._pipe.fileno())
+            self._pipe.close()
+        self.ended.set_result(None)
+        if not self._ready.done():
+            self._ready.set_exception(WorkerStartError("The worker ended before it was ready."))
+        for index, order in enumerate(self._orders.values()):
+            started = index == 0
+            if started and len(order.images) == 1 and not by_us:
+                digest = hashlib.sha256(order.images[0].tobytes()).hexdigest()
+                log.error("A worker died with one image alone: %s pixels, sha256 %s", order.images[0].shape, digest)
+            if not order.answer.done():
+                order.answer.set_exception(DeviceLostError(f"The worker is lost: {reason}.", started=started))
+        self._blocks.close()
+
+    def _look_whether_stopped(self, seen: int) -> None:
+        """End a process that was stopped by a signal, and not let go on: its pipe is open, and nothing comes."""
+        if self.ended.done() or not hasattr(os, "waitid"):
+            return
+        with contextlib.suppress(ChildProcessError):
+            stopped = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            seen = seen + 1 if stopped else 0
+        if seen > STOPPED_SECONDS:
+            log.error("Worker %d was stopped %d s ago and does not go on; it is killed.", self.pid, seen)
+            self._process.kill()
+            return
+        self._loop.call_later(1.0, self._look_whether_stopped, seen)
+
+    def _end_hung(self) -> None:
+        log.error("A batch took more than %.0f s; its worker is killed.", HANG_SECONDS)
+        self._process.kill()
+
+
+def _write(order: _Order) -> None:
+    for place, image in zip(order.places, order.images, strict=True):
+        order.block.pixels(place)[...] = image
+
+
+def _read_maps(order: _Order) -> list[Pixels]:
+    return [np.copy(order.block.map(place)) for place in order.places]

@@ -1,0 +1,192 @@
+"""Bytes in, pixels out, and every way it can go wrong."""
+
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from model.interface import codec
+from tests.paths import SHARED
+
+LIMIT = 1_000_000
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def gradient(width: int = 8, height: int = 6) -> Image.Image:
+    ramp = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3)
+    return Image.fromarray(ramp)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_come_back_exactly(form: str) -> None:
+    options = {"lossless": True} if form == "WEBP" else {}
+    assert np.array_equal(codec.decode(encoded(gradient(), form, **options), LIMIT), np.asarray(gradient()))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"subsampling": k} for k in range(3)] + [{"progressive": True}, {"keep_rgb": True}]
+)
+def test_sound_jpegs_are_decoded_at_once_and_as_pillow_does(mode: str, options: dict[str, object]) -> None:
+    for width, height in ((1, 1), (17, 9), (64, 33)):
+        content = encoded(gradient(width, height).convert(mode), "JPEG", quality=85, **options)
+        image = Image.open(io.BytesIO(content))
+        pixels = codec.decode_jpeg(content, image)
+        assert pixels is not None
+        assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_a_large_image_is_converted_in_bands_to_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = gradient(31, 17).convert("L" if mode in ("I;16", "I") else mode if mode != "PA" else "P")
+    image = image.convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 3
+    whole = codec.to_rgb(image)
+    monkeypatch.setattr(codec, "BAND_PIXELS", 70)
+    assert np.array_equal(codec.to_rgb(image), whole)
+
+
+@pytest.mark.parametrize("shape", [(17, 31), (1, 1), (200, 1), (1, 200), (17, 31, 3)])
+def test_a_large_map_is_compressed_in_bands_to_the_same_pixels(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 9, shape, np.uint8)
+    monkeypatch.setattr(codec, "BAND_PIXELS", 70)
+    found = np.asarray(Image.open(io.BytesIO(codec.encode_png(pixels))))
+    assert np.array_equal(found, pixels if pixels.ndim == 3 else codec.ids_to_rgb(pixels))
+
+
+def test_damaged_jpegs_come_out_as_pillow_has_them() -> None:
+    sound = encoded(gradient(64, 48), "JPEG", quality=90)
+    rng = np.random.default_rng(0)
+    left = 0
+    for _ in range(200):
+        content = bytearray(sound)
+        place = int(rng.integers(2, len(content) - 20))
+        content[place : place + 8] = rng.bytes(8)
+        try:
+            image = Image.open(io.BytesIO(content), formats=["JPEG"])
+            wanted = np.asarray(image.convert("RGB"))
+            pixels = codec.decode(bytes(content), LIMIT)
+        except Exception:
+            continue
+        left += codec.decode_jpeg(bytes(content), image) is None
+        assert np.array_equal(pixels, wanted)
+    assert left > 20
+
+
+def test_sixteen_bit_grey_is_divided_by_257() -> None:
+    grey = np.array([[0, 257, 65535, 128, 129]], np.uint16)
+    pixels = codec.decode(encoded(Image.fromarray(grey), "PNG"), LIMIT)
+    assert pixels[0, :, 0].tolist() == [0, 1, 255, 0, 1]
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_negative_grey_is_black() -> None:
+    grey = Image.fromarray(np.array([[-5, 514, 1 << 20]], np.int32))
+    assert codec.decode(encoded(grey, "TIFF"), LIMIT)[0, :, 1].tolist() == [0, 2, 255]
+
+
+def test_alpha_is_dropped_and_a_transparent_palette_expanded() -> None:
+    rgba = Image.new("RGBA", (2, 1), (9, 8, 7, 0))
+    assert codec.decode(encoded(rgba, "PNG"), LIMIT).tolist() == [[[9, 8, 7], [9, 8, 7]]]
+    palette = Image.new("P", (1, 1), 1)
+    palette.putpalette([0, 0, 0, 50, 60, 70])
+    assert codec.decode(encoded(palette, "PNG", transparency=b"\0\x80"), LIMIT).tolist() == [[[50, 60, 70]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_undone_as_pillow_does(orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[274] = orientation
+    content = encoded(gradient(), "PNG", exif=exif)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    assert np.array_equal(codec.decode(content, LIMIT), wanted)
+
+
+def test_the_first_frame_of_an_animation_is_taken() -> None:
+    frames = [Image.new("RGB", (3, 3), (i, i, i)) for i in (10, 200)]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert codec.decode(content, LIMIT)[0, 0].tolist() == [10, 10, 10]
+
+
+def test_the_size_is_refused_by_the_header_alone() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + codec._chunk(b"IHDR", header) + codec._chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    with pytest.raises(codec.ImageTooLargeError, match=r"60000 x 60000 = 3600\.0 Mpx; the limit is 40 Mpx"):
+        codec.decode(bomb, 40_000_000)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7", b"<svg/>", b"\0" * 100])
+def test_other_formats_are_unsupported(content: bytes) -> None:
+    with pytest.raises(codec.UnsupportedImageError):
+        codec.decode(content, LIMIT)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_every_truncation_is_refused_or_decoded_whole(form: str) -> None:
+    content = encoded(gradient(40, 30), form)
+    for length in range(0, len(content) - 1, max(len(content) // 40, 1)):
+        try:
+            assert codec.decode(content[:length], LIMIT).shape == (30, 40, 3)
+        except codec.ImageError:
+            continue
+
+
+@given(st.binary(max_size=200), st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"]), st.integers(0, 400))
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_raise_anything_but_an_image_error(noise: bytes, form: str, place: int) -> None:
+    content = bytearray(encoded(gradient(20, 15), form))
+    content[place : place + len(noise)] = noise
+    try:
+        pixels = codec.decode(bytes(content), LIMIT)
+    except codec.ImageError as error:
+        assert str(error).endswith(".")
+    else:
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_png_writer_is_exact(height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.open(io.BytesIO(codec.encode_png(pixels, {"panoptic": '{"a": "ä"}'})))
+    assert np.array_equal(np.asarray(image), pixels)
+    assert image.text["panoptic"] == '{"a": "ä"}'
+    ids = rng.integers(0, 200, (height, width), np.uint8)
+    read = np.asarray(Image.open(io.BytesIO(codec.encode_png(ids))))
+    assert np.array_equal(read, codec.ids_to_rgb(ids))
+
+
+def test_ids_are_split_over_the_channels() -> None:
+    assert codec.ids_to_rgb(np.array([[1 + 256 * 2 + 65536 * 3]])).tolist() == [[[1, 2, 3]]]
+
+
+@pytest.mark.skipif(not (SHARED / "data/photos").is_dir(), reason="no photos: name their folder in UPSNET_SHARED")
+def test_the_photos_are_treated_as_their_manifest_says() -> None:
+    folder = SHARED / "data/photos"
+    for entry in json.loads((folder / "manifest.json").read_text()):
+        allowed = str(entry["status"]).split("|")
+        try:
+            height, width = codec.decode((folder / entry["file"]).read_bytes(), 40_000_000).shape[:2]
+        except codec.ImageError:
+            assert allowed != ["200"], entry["file"]
+        else:
+            assert "200" in allowed, entry["file"]
+            assert [width, height] == entry["expect_size"], entry["file"]

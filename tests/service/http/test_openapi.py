@@ -1,0 +1,82 @@
+"""The examples at /docs are what the service says."""
+
+import base64
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from model.interface.panoptic import Panoptic
+from service.app import create_app
+from service.http.openapi import ANSWER
+from service.http.schemas import PanopticResponse
+from tests.service.test_app import TopAndBottom, ids_of, photo, settings
+
+
+class Broken(TopAndBottom):
+    def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
+        time.sleep(0.2)
+        raise ValueError(f"{len(images)} images")
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(settings(tmp_path, max_queue=2), Broken())) as client:
+        yield client
+
+
+def examples(client: TestClient) -> dict[str, Any]:
+    described = client.get("/openapi.json").json()["paths"]["/panoptic"]["post"]["responses"]
+    return {status: next(iter(answer["content"].values()))["example"] for status, answer in described.items()}
+
+
+def test_the_example_of_an_answer_is_one() -> None:
+    answer = PanopticResponse.model_validate(ANSWER, strict=False)
+    ids = ids_of(base64.b64decode(answer.png or ""))
+    assert ids.shape == (answer.image.height, answer.image.width)
+    assert (ids == 0).sum() == answer.void_area
+    for segment in answer.segments_info:
+        rows, columns = np.nonzero(ids == segment.id)
+        x, y, width, height = segment.bbox
+        assert (x, y) == (columns.min(), rows.min())
+        assert (x + width - 1, y + height - 1) == (columns.max(), rows.max())
+        assert segment.area == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (400, {"params": {"view": "x"}}),
+        (406, {"headers": {"Accept": "text/html"}}),
+        (413, {"content": bytes(20_000_001)}),
+        (415, {"content": b"hello"}),
+        (422, {"content": photo()[:-30]}),
+        (429, {}),
+        (500, {}),
+        (503, {}),
+        (504, {"headers": {"X-Deadline-Ms": "50"}}),
+    ],
+)
+def test_the_example_of_a_refusal_is_what_is_said(client: TestClient, status: int, request_: dict[str, Any]) -> None:
+    engine = client.app.state.engine  # type: ignore[attr-defined]
+    if status == 429:
+        for _ in range(2):
+            engine.batcher.admission.reserve()
+    engine.draining = status == 503
+    answer = client.post("/panoptic", **{"content": photo(), **request_})
+    assert answer.status_code == status
+    said, example = ({**body, "request_id": ""} for body in (answer.json(), examples(client)[str(status)]))
+    if status == 429:
+        said["detail"], example["detail"] = (re.sub(r"\d+", "N", body["detail"]) for body in (said, example))
+    assert said == example
+
+
+def test_the_example_of_a_missing_key_is_what_is_said(tmp_path: Path) -> None:
+    client = TestClient(create_app(settings(tmp_path, api_keys="one"), TopAndBottom()))
+    answer = client.post("/panoptic", content=photo())
+    assert {**answer.json(), "request_id": ""} == {**examples(client)["401"], "request_id": ""}

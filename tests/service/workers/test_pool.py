@@ -1,0 +1,294 @@
+"""Worker processes, with predictors that do what an image's colour says."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batching.batcher import Batcher
+from service.errors import (
+    DeviceLostError,
+    OutOfDeviceMemoryError,
+    PoisonousImageError,
+    PredictionError,
+    WorkerStartError,
+)
+from service.workers import pool as workers
+from service.workers import shared_memory, worker
+from service.workers.pool import WorkerPool
+from service.workers.process import classify
+from tests.service import emulated
+from tests.service.devices import admitted
+from tests.service.emulated import FAIL, HANG, KILL, SHORTAGE, STICKY, Emulated, image
+
+
+@contextlib.asynccontextmanager
+async def started(*factories: Any, **options: Any) -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool({f"cpu:{i}": f for i, f in enumerate(factories)}, max_pixels=1_000_000, **options)
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def batching(pool: WorkerPool) -> Batcher[Any, Any]:
+    return Batcher(
+        pool.run, max_batch_size=4, max_batch_pixels=10**9, max_queue=64, max_queue_pixels=10**9, concurrency=pool.live
+    )
+
+
+def submit(batcher: Batcher[Any, Any], pixels: Any) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(admitted(batcher, pixels, 1, (1, 1), time.monotonic() + 20))
+
+
+def same(one: Any, other: Any) -> bool:
+    return one.segments == other.segments and np.array_equal(one.segment_ids, other.segment_ids)
+
+
+def test_pixels_go_and_maps_come_back_whatever_their_sizes() -> None:
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            images = [
+                image((red, 0, 0), h, w) for red, h, w in [(1, 1, 1), (90, 7, 13), (250, 300, 200), (60, 1, 3000)]
+            ]
+            for batch in (images[:1], images, images[2:]):
+                answers = await pool.run(batch)
+                assert all(same(found, emulated.answer(given)) for found, given in zip(answers, batch, strict=True))
+            assert pool.model_name == "emulated@00000000"
+            assert pool.metadata.categories[1].name == "car"
+            assert pool.padded_size(480, 640) == (480, 640)
+
+    asyncio.run(scenario())
+
+
+def test_an_error_a_shortage_a_lost_device_and_a_kill_each_arrive_as_themselves(caplog: Any) -> None:
+    async def scenario() -> None:
+        changes: list[int] = []
+        async with started(functools.partial(Emulated, memory_pixels=5000), on_change=changes.append) as pool:
+            with pytest.raises(PredictionError, match="bad image"):
+                await pool.run([image(FAIL)])
+            with pytest.raises(OutOfDeviceMemoryError):
+                await pool.run([image(SHORTAGE), image(SHORTAGE)])
+            for restarts, color in enumerate((STICKY, KILL), start=1):
+                with pytest.raises(DeviceLostError):
+                    await pool.run([image(color)])
+                assert pool.live == 0
+                with pytest.raises(DeviceLostError):
+                    await pool.run([image()])
+                await until(lambda: pool.live)
+                assert pool.restarts == restarts
+            assert same((await pool.run([image()]))[0], emulated.answer(image()))
+        assert changes[:5] == [1, 0, 1, 0, 1]
+
+    asyncio.run(scenario())
+    assert "sha256" in caplog.text
+
+
+def test_only_the_image_that_kills_is_refused_and_its_neighbours_get_their_own_answers() -> None:
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            batcher = batching(pool)
+            pool._on_change = batcher.resize
+            images = [image((red, 0, 0)) for red in (30, 60)] + [image(KILL), image((90, 0, 0))]
+            batcher.resize(0)
+            calls = [submit(batcher, each) for each in images]
+            await asyncio.sleep(0)
+            batcher.resize(1)
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(results[2], PoisonousImageError)
+            for i in (0, 1, 3):
+                assert same(results[i], emulated.answer(images[i]))
+            assert pool.restarts == 2 or pool.live == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_that_hangs_costs_its_worker(monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker, "HANG_SECONDS", 0.5)
+
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            began = time.monotonic()
+            with pytest.raises(DeviceLostError):
+                await pool.run([image(HANG)])
+            assert 0.5 <= time.monotonic() - began < 0.9
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"), [(emulated.broken, "ValueError: It is not there."), (emulated.dying, "before it was ready")]
+)
+def test_a_worker_that_cannot_start_stops_the_start_with_one_line(factory: Any, reason: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(WorkerStartError, match=reason) as refusal:
+            async with started(factory):
+                pass
+        assert "\n" not in str(refusal.value)
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_that_fails_is_tried_again(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
+    obstacle = tmp_path / "obstacle"
+
+    async def scenario() -> None:
+        async with started(functools.partial(emulated.broken_while, str(obstacle))) as pool:
+            obstacle.touch()
+            os.kill(pool.process_ids[0], signal.SIGKILL)
+            await until(lambda: pool.restarts == 2)
+            obstacle.unlink()
+            await until(lambda: pool.live)
+
+    asyncio.run(scenario())
+
+
+def test_a_host_without_room_for_a_process_is_tried_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
+
+    def refuse(_: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            with monkeypatch.context() as full:
+                full.setattr(SpawnProcess, "start", refuse)
+                os.kill(pool.process_ids[0], signal.SIGKILL)
+                await until(lambda: pool.restarts == 3)
+            await until(lambda: pool.live)
+        with monkeypatch.context() as full:
+            full.setattr(SpawnProcess, "start", refuse)
+            with pytest.raises(WorkerStartError, match="temporarily unavailable"):
+                async with started(Emulated):
+                    pass
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_never_answers_for_another_model(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
+    name = tmp_path / "name"
+    name.write_text("first@1")
+
+    async def scenario() -> None:
+        async with started(functools.partial(emulated.named, str(name))) as pool:
+            name.write_text("second@2")
+            os.kill(pool.process_ids[0], signal.SIGKILL)
+            await until(lambda: pool.restarts == 2)
+            assert not pool.live
+            name.write_text("first@1")
+            await until(lambda: pool.live)
+
+    asyncio.run(scenario())
+    assert "The archive has become second@2; first@1 is served. Restart the service." in caplog.text
+
+
+def test_two_workers_share_the_work() -> None:
+    async def scenario() -> None:
+        slow = functools.partial(Emulated, base_ms=100.0)
+        async with started(slow, slow) as pool:
+            began = time.monotonic()
+            first = asyncio.ensure_future(pool.run([image()]))
+            second = asyncio.ensure_future(pool.run([image()]))
+            await asyncio.sleep(0.01)
+            assert [each.outstanding for each in pool._live.values()] == [1, 1]
+            await asyncio.gather(first, second)
+            assert time.monotonic() > began + 0.1
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_ends_with_a_front_that_is_killed() -> None:
+    program = (
+        "import asyncio\nfrom service.workers import WorkerPool\nfrom tests.service.emulated import Emulated\n"
+        "async def main():\n    pool = WorkerPool({'cpu': Emulated}, max_pixels=1000)\n    await pool.start()\n"
+        "    print(pool.process_ids[0], flush=True)\n    await asyncio.sleep(60)\n"
+        "if __name__ == '__main__':\n    asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        pid = int(front.stdout.readline())
+        assert "torch" not in Path(f"/proc/{front.pid}/maps").read_text()
+        front.kill()
+    patience = time.monotonic() + 10
+    while time.monotonic() < patience and _runs(pid):
+        time.sleep(0.02)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_nothing_is_left_open_when_the_pool_is_closed() -> None:
+    async def scenario() -> None:
+        async with started(Emulated) as pool:
+            await pool.run([image()])
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(2):
+            async with started(Emulated) as pool:
+                await pool.run([image(height=600, width=600)])
+                with pytest.raises(DeviceLostError):
+                    await pool.run([image(KILL)])
+        assert len(set(os.listdir("/proc/self/fd"))) <= len(before)
+
+    asyncio.run(scenario())
+
+
+def test_the_start_is_refused_in_one_line_where_shared_memory_is_too_small(monkeypatch: Any) -> None:
+    def no_room(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(WorkerStartError, match=r"too small for one image of 1 Mpx: 4 MiB.*UPSNET_MAX_PIXELS"):
+        asyncio.run(WorkerPool({"cpu": Emulated}, max_pixels=1_000_000).start())
+
+
+def test_blocks_are_reused_and_only_a_few_are_kept() -> None:
+    blocks = shared_memory.Blocks()
+    first, new = blocks.take(100)
+    assert new
+    assert blocks.give(first) == []
+    assert blocks.take(200) == (first, False)
+    many = [blocks.take(1 << 20 << i)[0] for i in range(5)]
+    closed = [blocks.give(block) for block in many]
+    assert closed == [[], [], [], [], [many[4]]]
+    large = blocks.take(shared_memory.IDLE_BYTES + 1)[0]
+    assert blocks.give(large) == [large]
+    assert blocks.trim(1 << 20) == many[1:4][::-1]
+    blocks.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", "memory"),
+        ("CUDA error: an illegal memory access was encountered", "sticky"),
+        ("CUDA error: out of memory", "memory"),
+        ("DefaultCPUAllocator: can't allocate memory", "memory"),
+        ("shape mismatch", "failed"),
+    ],
+)
+def test_errors_are_classified_by_their_message(message: str, kind: str) -> None:
+    assert classify(RuntimeError(message)) == kind
