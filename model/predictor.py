@@ -13,6 +13,7 @@ from torch import Tensor
 from model import archive, memory, ops
 from model.interface.categories import Category
 from model.interface.panoptic import Panoptic, Segment
+from model.interface.served import ServedModel
 
 Image = NDArray[np.uint8]
 DTYPES = {"float32": torch.float32, "float16": torch.float16}  # by precision
@@ -70,19 +71,23 @@ class Predictor:
 
     Raises:
         archive.ArchiveError: the archive cannot be used, or not with this device and precision.
+
+    Attributes:
+        served: what it serves: name, metadata, device, precision, kernel.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto") -> None:
         path = Path(path)
-        self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
-        self.kernel = ops.kernel(self.device)
-        if self.device == "cpu":
+        device = choose_device(device)
+        precision = choose_precision(precision, device)
+        if device == "cpu":
             memory.keep()
-        self._network, self.metadata = archive.load(path, self.device)
-        if self.precision == "float16":
+        self._network, metadata = archive.load(path, device)
+        if precision == "float16":
             archive.cast_weights(self._network, torch.float16)
-        self.model_name = archive.full_name(path, self.metadata)
+        self.served = ServedModel(archive.full_name(path, metadata), metadata, device, precision, ops.kernel(device))
+        self.metadata, self.model_name = metadata, self.served.name
+        self.device, self.precision, self.kernel = device, precision, self.served.kernel
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width the network works at: images that agree in it can share a batch."""
@@ -101,7 +106,7 @@ class Predictor:
         if not images:
             return []
         with torch.inference_mode():
-            return [to_panoptic(found, self.metadata.categories) for found in self._network(self._upload(images))]
+            return [to_panoptic(found, self.served.metadata.categories) for found in self._network(self._upload(images))]
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""
@@ -109,7 +114,7 @@ class Predictor:
             return []
         with torch.inference_mode():
             found = self._network.analyze(self._upload(images))
-            return [to_analysis(one, self.metadata.categories) for one in found]
+            return [to_analysis(one, self.served.metadata.categories) for one in found]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Run each height and width twice: the first run compiles a device's kernels and optimises the graph."""
@@ -118,7 +123,7 @@ class Predictor:
                 self.predict([np.zeros((height, width, 3), np.uint8)])
 
     def _upload(self, images: Sequence[Image]) -> list[Tensor]:
-        return [to_tensor(image, self.device) for image in images]
+        return [to_tensor(image, self.served.device) for image in images]
 
 
 def to_tensor(image: Image, device: str | torch.device) -> Tensor:

@@ -162,7 +162,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._predictor = Predictor(work.archive, work.device, work.precision)
-        self._colors = {label.id: label.color for label in self._predictor.metadata.categories}
+        self._colors = {label.id: label.color for label in self._predictor.served.metadata.categories}
         for name in ["panoptic"] + ["overlay"] * work.overlay:
             (work.out / name).mkdir(parents=True, exist_ok=True)
 
@@ -212,7 +212,7 @@ class Worker:
             picture.save(out / "overlay" / f"{job.name}.jpg", quality=90)
         return {
             "photo": str(job.photo),
-            "model": self._predictor.model_name,
+            "model": self._predictor.served.name,
             "name": job.name,
             "height": photo.shape[0],
             "width": photo.shape[1],
