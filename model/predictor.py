@@ -85,7 +85,8 @@ class Predictor:
         self._network, metadata = archive.load(path, device)
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)
-        self.served = ServedModel(archive.full_name(path, metadata), metadata, device, precision, ops.kernel(device))
+        name, kernel = archive.full_name(path, metadata), ops.kernel(device)
+        self.served = ServedModel(name, metadata, device, precision, kernel)
         self.metadata, self.model_name = metadata, self.served.name
         self.device, self.precision, self.kernel = device, precision, self.served.kernel
 
@@ -106,7 +107,9 @@ class Predictor:
         if not images:
             return []
         with torch.inference_mode():
-            return [to_panoptic(found, self.served.metadata.categories) for found in self._network(self._upload(images))]
+            return [
+                to_panoptic(found, self.served.metadata.categories) for found in self._network(self._upload(images))
+            ]
 
     def analyze(self, images: Sequence[Image]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""
