@@ -4,18 +4,20 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from model import archive
+from model.command import CommandError
 from model.interface import categories
 from model.interface.categories import Category
 from model.network.backbone import unfold_norms
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 
 
-class CheckpointError(Exception):
+class CheckpointError(CommandError):
     """A checkpoint cannot be used; the message says what was expected."""
 
 
@@ -24,14 +26,14 @@ class Checkpoint:
     """Weights and the network they belong to.
 
     Attributes:
-        configuration: the builder's name.
-        categories: in semantic order, stuff first.
-        weights: name -> tensor.
-        thresholds: numbers that replace the builder's: score, panoptic_score, stuff_area.
-        test_scale: `short_side` and `long_side` that replace the builder's.
-        dataset: what it was trained on.
-        licence: of the weights.
-        scores: measured, by name.
+        configuration: name of the network's builder.
+        categories: the classes in semantic order, stuff first.
+        weights: tensors by name.
+        thresholds: score, panoptic_score and stuff_area, where they replace the builder's.
+        test_scale: short_side and long_side, where they replace the builder's.
+        dataset: what the weights were trained on.
+        licence: the weights' licence.
+        scores: measured scores by name.
     """
 
     configuration: str
@@ -65,7 +67,7 @@ class Checkpoint:
         """Read a file that `save` wrote.
 
         Raises:
-            CheckpointError: it is not one.
+            CheckpointError: the file is missing, or `save` did not write it.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -79,15 +81,15 @@ class Checkpoint:
 
     @classmethod
     def of_archive(cls, path: Path) -> "Checkpoint":
-        """What an archive was exported from, norms as identities with a shift where they were folded.
+        """The checkpoint that an archive was exported from; a folded norm becomes an identity with a shift.
 
         Raises:
             archive.ArchiveError: there is no usable archive at the path.
-            CheckpointError: its configuration is unknown.
+            CheckpointError: the archive's configuration is unknown.
         """
-        script, metadata = archive.load(path)
+        scripted, metadata = archive.load(path)
         network = build_network(metadata.configuration, metadata.categories)
-        weights = unfold_norms(network, script.state_dict())  # TorchScript keeps constants beside them
+        weights = unfold_norms(network, scripted.state_dict())  # TorchScript keeps constants beside them
         return cls(
             metadata.configuration,
             metadata.categories,
@@ -115,10 +117,10 @@ class Checkpoint:
 
 
 def build_network(configuration: str, labels: tuple[Category, ...], **test_scale: int) -> UPSNet:
-    """A fresh network of a configuration for any categories, in eval mode.
+    """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
     Raises:
-        CheckpointError: no such configuration.
+        CheckpointError: there is no such configuration.
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
@@ -127,7 +129,7 @@ def build_network(configuration: str, labels: tuple[Category, ...], **test_scale
 
 
 def thresholds_of(network: UPSNet) -> dict[str, float]:
-    """The numbers that decide what becomes a segment, by name."""
+    """The thresholds that decide what becomes a segment, by name."""
     return {
         "score": network.candidates.score_threshold,
         "panoptic_score": network.candidates.panoptic_threshold,
@@ -136,7 +138,23 @@ def thresholds_of(network: UPSNet) -> dict[str, float]:
 
 
 def set_thresholds(network: UPSNet, thresholds: dict[str, float]) -> None:
-    """Replace some of them."""
+    """Set the thresholds that are given; the others stay."""
     network.candidates.score_threshold = thresholds.get("score", network.candidates.score_threshold)
     network.candidates.panoptic_threshold = thresholds.get("panoptic_score", network.candidates.panoptic_threshold)
     network.segments.stuff_area_limit = int(thresholds.get("stuff_area", network.segments.stuff_area_limit))
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file by name, read without running the code that a pickle can hold.
+
+    Raises:
+        CheckpointError: the file is not a plain dictionary of tensors.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises errors of any class on damaged files
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
+        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+        raise CheckpointError(f"{path} is not a dictionary of tensors, as published checkpoints are.")
+    return loaded

@@ -13,10 +13,10 @@ from torch import Tensor
 from model import archive, memory, ops
 from model.interface.categories import Category
 from model.interface.panoptic import Panoptic, Segment
-from model.interface.served import ServedModel
+from model.interface.served import PRECISIONS, ServedModel
 
 Image = NDArray[np.uint8]
-DTYPES = {"float32": torch.float32, "float16": torch.float16}  # by precision
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from model import archive, export, memory
+from model import archive, memory
 from model.benchmark import parts
 from model.benchmark.timing import Times, Work, alternate, peak_bytes
 from model.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ class StandIns(Candidates):
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
     """(3, height, width) uint8 pictures, each a shift of the first."""
-    picture = export.sample_picture(height, width)
+    picture = archive.sample_picture(height, width)
     return [picture.roll(37 * i, dims=2).contiguous().to(device) for i in range(count)]
 
 
@@ -164,7 +164,7 @@ def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -
     fold_norms(folded)
     for each in (network, folded):
         archive.cast_weights(each, dtype)
-    served = export.script(folded)
+    served = archive.script(folded)
     images = sample_images(height, width, count, device)
     result: dict[str, Any] = {"stages": measure_stages(folded, images[:1], args.rounds, device)}
     for name, row in result["stages"].items():

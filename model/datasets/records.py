@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.command import CommandError
 from model.interface import codec
 from model.interface.categories import Category
 
@@ -14,7 +15,7 @@ MAX_PIXELS = 200_000_000
 """Of a photo: one that is trained or evaluated on is trusted further than one that is sent."""
 
 
-class AnnotationError(Exception):
+class AnnotationError(CommandError):
     """An annotation is wrong; the message names file, id and reason."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, run
+from model.command import CommandError, add_annotations, new_parser, run
 from model.datasets.panoptic_folder import load_annotations, read_id_list
 from model.datasets.records import Annotations, ImageRecord
 from model.interface.categories import Category
@@ -30,19 +30,10 @@ from model.training.validation import Validation
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    result = argparse.ArgumentParser(prog="python -m model.training", description=__doc__.split("\n")[0])
-    result.epilog = (
-        "Example: python -m model.training --config camvid_demo --annotations panoptic_train.json "
-        "--images train --masks panoptic_train --out runs/demo"
-    )
+    result = new_parser(__doc__)
     result.add_argument("--config", required=True, choices=RECIPES, help="recipe")
-    result.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
-    )
-    result.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    result.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
+    add_annotations(result)
     result.add_argument("--instances", type=Path, help="COCO instances JSON: boxes and polygons from it, as published")
-    result.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to train on (default: all)")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
     result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
     result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND is caffe (published) or torchvision")

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint, CheckpointError
-from model.convert import read_published
+from model.checkpoint import Checkpoint, CheckpointError, read_published
 from model.interface.categories import Category
 from model.network.deformable import DeformableConv
 from model.network.upsnet import UPSNet
