@@ -12,7 +12,7 @@ from torch import Tensor
 from model import archive
 from model.command import CommandError
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.network.backbone import unfold_norms
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 
@@ -27,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         configuration: name of the network's builder.
-        categories: the classes in semantic order, stuff first.
+        categories: the classes that it tells apart.
         weights: tensors by name.
         thresholds: score, panoptic_score and stuff_area, where they replace the builder's.
         test_scale: short_side and long_side, where they replace the builder's.
@@ -37,7 +37,7 @@ class Checkpoint:
     """
 
     configuration: str
-    categories: tuple[Category, ...]
+    categories: Labels
     weights: dict[str, Tensor]
     thresholds: dict[str, float] = field(default_factory=dict)
     test_scale: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Checkpoint:
         """Write the file in one step; a killed run leaves the old one or the new one."""
         fields = {
             "configuration": self.configuration,
-            "categories": [category.to_json() for category in self.categories],
+            "categories": self.categories.to_json(),
             "thresholds": self.thresholds,
             "test_scale": self.test_scale,
             "dataset": self.dataset,
@@ -116,7 +116,7 @@ class Checkpoint:
         return network
 
 
-def build_network(configuration: str, labels: tuple[Category, ...], **test_scale: int) -> UPSNet:
+def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSNet:
     """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
     Raises:
@@ -124,8 +124,7 @@ def build_network(configuration: str, labels: tuple[Category, ...], **test_scale
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
-    things = sum(category.isthing for category in labels)
-    return CONFIGURATIONS[configuration](stuff=len(labels) - things, things=things, **test_scale).eval()
+    return CONFIGURATIONS[configuration](stuff=len(labels.stuff), things=len(labels.things), **test_scale).eval()
 
 
 def thresholds_of(network: UPSNet) -> dict[str, float]:

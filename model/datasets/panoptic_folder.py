@@ -33,14 +33,13 @@ def load_annotations(path: Path, photos: Path, masks: Path | None) -> Annotation
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise AnnotationError(f"{path} is not a COCO-panoptic file: {reason}") from error
-    known = {label.id for label in labels}
     for record in records:
         for file in (record.photo, record.mask):
             if not file.is_file():
                 raise AnnotationError(f"{path}: image {record.id}: {file} does not exist.")
         ids = [segment.id for segment in record.segments]
         for segment in record.segments:
-            if segment.category_id not in known:
+            if segment.category_id not in labels.index:
                 raise AnnotationError(
                     f"{path}: image {record.id}: segment {segment.id} has unknown category {segment.category_id}."
                 )

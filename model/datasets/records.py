@@ -9,7 +9,7 @@ from PIL import Image
 
 from model.command import CommandError
 from model.interface import codec
-from model.interface.categories import Category
+from model.interface.categories import Labels
 
 MAX_PIXELS = 200_000_000
 """Of a photo: one that is trained or evaluated on is trusted further than one that is sent."""
@@ -56,11 +56,11 @@ class Annotations:
     """A COCO-panoptic data set.
 
     Attributes:
-        categories: in semantic order, stuff first.
+        categories: the data set's classes.
         images: in the file's order.
     """
 
-    categories: tuple[Category, ...]
+    categories: Labels
     images: tuple[ImageRecord, ...]
 
     def select(self, ids: set[int]) -> "Annotations":

@@ -38,11 +38,10 @@ def table(result: dict[str, Any]) -> str:
 def draw_worst(predictor: Analyst, annotations: Annotations, evaluation: Evaluation, folder: Path) -> None:
     """Pictures of the ten images with the lowest PQ, named by it."""
     folder.mkdir(parents=True, exist_ok=True)
-    colors = {label.id: label.color for label in annotations.categories}
     records = {record.photo.name: record for record in annotations.images}
     for quality, name in sorted(evaluation.worst)[:10]:
         photo = read_photo(records[name])
-        picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, colors)
+        picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, annotations.categories.colors)
         Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Labels
 
 FORMAT_VERSION = 2
 
@@ -16,7 +16,7 @@ class Metadata:
     Attributes:
         name: of the model, as clients see it.
         configuration: the builder that made the network.
-        categories: in semantic order, stuff first.
+        categories: the classes that it tells apart.
         thresholds: of scores and areas, by name.
         test_scale: `short_side` and `long_side`, pixels.
         dataset: what it was trained on.
@@ -29,7 +29,7 @@ class Metadata:
 
     name: str
     configuration: str
-    categories: tuple[Category, ...]
+    categories: Labels
     thresholds: dict[str, float]
     test_scale: dict[str, int]
     dataset: str = "unknown"
@@ -41,7 +41,7 @@ class Metadata:
 
     def to_json(self) -> dict[str, Any]:
         """As `metadata.json` holds it."""
-        return {**asdict(self), "categories": [category.to_json() for category in self.categories]}
+        return {**asdict(self), "categories": self.categories.to_json()}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Metadata":

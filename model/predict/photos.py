@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.command import CommandError
 from model.interface import codec
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
 from model.interface.panoptic import Panoptic
 from model.predictor import Predictor
@@ -133,7 +133,7 @@ class Journal:
         self._file.flush()
         self.done[entry["photo"]] = entry
 
-    def finish(self, photos: Sequence[Photo], categories: Sequence[Category]) -> None:
+    def finish(self, photos: Sequence[Photo], categories: Labels) -> None:
         """Write panoptic.json, which lists all finished photos, in one step."""
         self._file.close()
         entries = [(photo, self.done[str(photo.path)]) for photo in photos if str(photo.path) in self.done]
@@ -146,7 +146,7 @@ class Journal:
                 {"image_id": photo.number, "file_name": f"{e['name']}.png", "segments_info": e["segments_info"]}
                 for photo, e in entries
             ],
-            "categories": [label.to_json() for label in categories],
+            "categories": categories.to_json(),
         }
         part = self.folder / "panoptic.json.part"
         part.write_text(json.dumps(content), encoding="utf-8")
@@ -163,7 +163,7 @@ class PhotoSegmenter:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._predictor = Predictor(options.archive, options.device, options.precision)
-        self._colors = {label.id: label.color for label in self._predictor.served.metadata.categories}
+        self._colors = self._predictor.categories.colors
         for name in ["panoptic"] + ["overlay"] * options.overlay:
             (options.out / name).mkdir(parents=True, exist_ok=True)
 

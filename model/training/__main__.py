@@ -17,7 +17,7 @@ from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, add_annotations, new_parser, run
 from model.datasets.panoptic_folder import load_annotations, read_id_list
 from model.datasets.records import Annotations, ImageRecord
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
@@ -58,7 +58,7 @@ def read_validation(args: argparse.Namespace) -> Validation | None:
     return Validation(annotations.select(read_id_list(args.val_ids)) if args.val_ids else annotations)
 
 
-def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, ...]) -> None:
+def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
     """The weights before the first step."""
     initialise(network)
     if args.backbone:
@@ -119,7 +119,7 @@ def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | 
     Raises:
         CommandError: none is left.
     """
-    things = {label.id for label in annotations.categories if label.isthing}
+    things = annotations.categories.things.index
 
     def useful(image: ImageRecord) -> bool:
         if outlines is not None:

@@ -79,18 +79,17 @@ def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
     """
     ids, rgb = read_ids(record), read_photo(record)
     check_same_size(record, rgb.shape, ids)
-    index = {label.id: i for i, label in enumerate(annotations.categories)}
-    stuff = sum(not label.isthing for label in annotations.categories)
+    index, things_index = annotations.categories.index, annotations.categories.things.index
     semantic = np.full(ids.shape, 255, np.uint8)
     instances = np.zeros(ids.shape, np.uint8)
     classes = []
-    things = [s for s in record.segments if index[s.category_id] >= stuff]
+    things = [s for s in record.segments if s.category_id in things_index]
     things.sort(key=lambda segment: segment.iscrowd)
     for segment in record.segments:
         semantic[ids == segment.id] = index[segment.category_id]
     for number, segment in enumerate(things[:255], start=1):
         instances[ids == segment.id] = number
-        classes.append(index[segment.category_id] - stuff + 1)
+        classes.append(things_index[segment.category_id] + 1)
     return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.interface.panoptic import Panoptic
 from model.interface.scale import padded_size
 from service.errors import DeviceLostError, WorkerStartError
@@ -35,7 +35,7 @@ class ServedMetadata:
     """
 
     fields: dict[str, Any]
-    categories: tuple[Category, ...]
+    categories: Labels
 
     def to_json(self) -> dict[str, Any]:
         """As `metadata.json` holds it."""

@@ -19,14 +19,14 @@ from model.evaluate.__main__ import draw_worst, read_sides, table
 from model.evaluate.average_precision import AveragePrecision, instances
 from model.evaluate.scores import evaluate
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Category, Labels
 from model.interface.codec import encode_png, ids_to_rgb
 from model.interface.panoptic import Panoptic, Segment
 from model.predictor import Analysis
 from tests.paths import DEMO, ROOT
 
 SHARED = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
-LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+LABELS = Labels((Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142))))
 
 
 def analysis(ids: np.ndarray, segments: tuple[Segment, ...], semantic: np.ndarray) -> Analysis:
@@ -39,8 +39,8 @@ def analysis(ids: np.ndarray, segments: tuple[Segment, ...], semantic: np.ndarra
 class Layers:
     """Stuff in horizontal layers, by category name and share of the height."""
 
-    def __init__(self, labels: tuple[Category, ...], layers: dict[str, float]) -> None:
-        self.metadata = SimpleNamespace(categories=labels)
+    def __init__(self, labels: Labels, layers: dict[str, float]) -> None:
+        self.categories = labels
         self.layers = layers
 
     def analyze(self, images: list[Any]) -> list[Analysis]:
@@ -48,7 +48,7 @@ class Layers:
 
     def answer(self, height: int, width: int) -> Analysis:
         ids, semantic = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
-        index = {label.name: (i, label) for i, label in enumerate(self.metadata.categories)}
+        index = {label.name: (i, label) for i, label in enumerate(self.categories)}
         segments, top = [], 0
         for number, (name, share) in enumerate(self.layers.items(), start=1):
             i, label = index[name]

@@ -38,7 +38,7 @@ def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 9
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": [label.to_json() for label in labels.values()],
+        "categories": categories.load("camvid").to_json(),
     }
     (folder / "street.json").write_text(json.dumps(content))
     paths = {"--annotations": "street.json", "--images": "photos", "--masks": "masks"}
