@@ -12,10 +12,9 @@ from torch import Tensor
 
 from model import archive, memory, ops
 from model.interface.categories import Labels
-from model.interface.panoptic import Panoptic, Segment
+from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import PRECISIONS, ServedModel
 
-Image = NDArray[np.uint8]
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
 
@@ -33,7 +32,7 @@ class Analysis:
     """
 
     panoptic: Panoptic
-    semantic: NDArray[np.uint8]
+    semantic: Pixels
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     category_ids: NDArray[np.int64]
@@ -97,7 +96,7 @@ class Predictor:
         rows, columns = self._network.padded_size(height, width)
         return rows, columns
 
-    def predict(self, images: Sequence[Image]) -> list[Panoptic]:
+    def predict(self, images: Sequence[Pixels]) -> list[Panoptic]:
         """Segment images of one padded size.
 
         Args:
@@ -111,7 +110,7 @@ class Predictor:
         with torch.inference_mode():
             return [to_panoptic(found, self.categories) for found in self._network(self._upload(images))]
 
-    def analyze(self, images: Sequence[Image]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""
         if not images:
             return []
@@ -125,11 +124,11 @@ class Predictor:
             for _ in range(2):
                 self.predict([np.zeros((height, width, 3), np.uint8)])
 
-    def _upload(self, images: Sequence[Image]) -> list[Tensor]:
+    def _upload(self, images: Sequence[Pixels]) -> list[Tensor]:
         return [to_tensor(image, self.served.device) for image in images]
 
 
-def to_tensor(image: Image, device: str | torch.device) -> Tensor:
+def to_tensor(image: Pixels, device: str | torch.device) -> Tensor:
     """(H, W, 3) uint8 array to (3, H, W) on a device; a copy, as arrays from decoders may be read-only."""
     return torch.tensor(image).to(device).permute(2, 0, 1)
 

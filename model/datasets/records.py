@@ -10,6 +10,7 @@ from PIL import Image
 from model.command import CommandError
 from model.interface import codec
 from model.interface.categories import Labels
+from model.interface.panoptic import Pixels
 
 MAX_PIXELS = 200_000_000
 """Of a photo: one that is trained or evaluated on is trusted further than one that is sent."""
@@ -68,7 +69,7 @@ class Annotations:
         return Annotations(self.categories, tuple(image for image in self.images if image.id in ids))
 
 
-def rgb_to_ids(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+def rgb_to_ids(rgb: Pixels) -> NDArray[np.int32]:
     """(H, W, 3) -> (H, W): R + 256 G + 65536 B."""
     wide = rgb.astype(np.int32)
     return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
@@ -101,7 +102,7 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     return ids
 
 
-def read_photo(record: ImageRecord) -> codec.Pixels:
+def read_photo(record: ImageRecord) -> Pixels:
     """(H, W, 3) RGB of a photo, upright, as it is served.
 
     Raises:

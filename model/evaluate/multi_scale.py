@@ -19,8 +19,8 @@ from torch import Tensor
 
 from model import archive
 from model.checkpoint import Checkpoint
-from model.interface import codec
 from model.interface.categories import Labels
+from model.interface.panoptic import Pixels
 from model.network import boxes as box_ops
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
@@ -94,7 +94,7 @@ class MultiScale:
         archive.cast_weights(network, dtype)
         return cls(network, checkpoint.categories, short_sides, flip)
 
-    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
         device = self.network.transform.mean.device
         with torch.inference_mode():

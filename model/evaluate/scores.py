@@ -2,7 +2,6 @@
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,10 +14,10 @@ from model.command import CommandError
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
 from model.evaluate.average_precision import AveragePrecision, Instances, instances
 from model.evaluate.panoptic_quality import Labelled, PanopticQuality
-from model.interface import codec
 from model.interface.categories import Labels
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from model.predictor import Analysis
+from model.read_ahead import read_ahead
 
 AHEAD = 4
 
@@ -28,7 +27,7 @@ class Analyst(Protocol):
 
     categories: Labels
 
-    def analyze(self, images: list[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: list[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
 
 
@@ -126,20 +125,6 @@ def labelled(panoptic: Panoptic) -> Labelled:
     return Labelled(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
 
 
-def read_ahead(records: tuple[ImageRecord, ...], threads: int) -> Iterator[tuple[ImageRecord, codec.Pixels]]:
-    """Photos in order, a few decoded ahead: memory stays bounded."""
-
-    def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels]:
-        return record, read_photo(record)
-
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(read, record) for record in records[:AHEAD])
-        for i in range(len(records)):
-            yield waiting.popleft().result()
-            if i + AHEAD < len(records):
-                waiting.append(pool.submit(read, records[i + AHEAD]))
-
-
 def evaluate(
     predictor: Analyst, annotations: Annotations, with_ap: bool = True, progress: bool = True, processes: int = 0
 ) -> Evaluation:
@@ -166,8 +151,9 @@ def evaluate(
     bar = tqdm(total=len(annotations.images), unit="image", disable=not progress)
     with pool, bar:
         waiting: deque[Future[Measured]] = deque()
-        for record, photo in read_ahead(annotations.images, 2):
-            waiting.append(pool.submit(measure, record, predictor.analyze([photo])[0], labels, with_ap))
+        for record, photo in read_ahead(annotations.images, read_photo, AHEAD, threads=2):
+            found = predictor.analyze([photo.result()])[0]
+            waiting.append(pool.submit(measure, record, found, labels, with_ap))
             while waiting and (waiting[0].done() or len(waiting) > 2 * processes + AHEAD):
                 evaluation.add(waiting.popleft().result())
                 bar.update()

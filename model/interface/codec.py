@@ -21,6 +21,7 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
 )
 
 from model.interface import claims, libtiff
+from model.interface.panoptic import Pixels
 from model.interface.webp import decode_webp
 
 try:
@@ -47,7 +48,6 @@ BAND_PIXELS = 1 << 20
 SCANS_A_PASS = 8
 """So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
 
-Pixels = NDArray[np.uint8]
 libtiff.silence()
 
 

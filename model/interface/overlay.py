@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 
 OPACITY = 0.5
 LABELLED_SHARE = 0.002
@@ -15,8 +15,6 @@ PIXELS_A_LINE = 700
 """Of the shorter side for each pixel of an outline's width: a hairline on a photo of 10 Mpx cannot be seen."""
 BAND_PIXELS = 250_000
 """Mixed at a time: floating-point numbers of a whole picture would take sixteen times its memory."""
-
-Pixels = NDArray[np.uint8]
 
 
 def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[int, int, int]]) -> Pixels:

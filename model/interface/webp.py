@@ -5,10 +5,9 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, _webp
 
-Pixels = NDArray[np.uint8]
+from model.interface.panoptic import Pixels
 
 
 def decode_webp(content: bytes, image: Image.Image) -> Pixels | None:

@@ -3,9 +3,8 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +14,9 @@ from model.command import CommandError
 from model.interface import codec
 from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from model.predictor import Predictor
+from model.read_ahead import read_ahead
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mpo", ".gif"}
 JOURNAL = "progress.jsonl"
@@ -169,14 +169,17 @@ class PhotoSegmenter:
 
     def segment(self, photos: Iterable[Photo]) -> Iterator[Entry]:
         """Write each photo's files and yield its entry, or one with `photo` and `error` where it cannot be decoded."""
-        waiting: defaultdict[tuple[int, int], list[tuple[Photo, codec.Pixels]]] = defaultdict(list)
+        waiting: defaultdict[tuple[int, int], list[tuple[Photo, Pixels]]] = defaultdict(list)
 
         def flush(size: tuple[int, int]) -> Iterator[Entry]:
             ready = waiting.pop(size)
             answers = self._predictor.predict([pixels for _, pixels in ready])
             return (self._write(photo, pixels, found) for (photo, pixels), found in zip(ready, answers, strict=True))
 
-        for photo, decoding in self._decode_ahead(photos):
+        def read(photo: Photo) -> Pixels:
+            return codec.decode(photo.path.read_bytes(), self._options.max_pixels)
+
+        for photo, decoding in read_ahead(photos, read, AHEAD, self._options.threads):
             try:
                 pixels = decoding.result()
             except (codec.ImageError, OSError) as error:
@@ -191,20 +194,7 @@ class PhotoSegmenter:
         for size in list(waiting):
             yield from flush(size)
 
-    def _decode_ahead(self, photos: Iterable[Photo]) -> Iterator[tuple[Photo, Future[codec.Pixels]]]:
-        """Photos in order, a few of them being decoded while others are computed."""
-        with ThreadPoolExecutor(self._options.threads) as pool:
-            rest = iter(photos)
-
-            def start(photo: Photo) -> tuple[Photo, Future[codec.Pixels]]:
-                return photo, pool.submit(lambda: codec.decode(photo.path.read_bytes(), self._options.max_pixels))
-
-            waiting = [start(photo) for photo in islice(rest, AHEAD)]
-            while waiting:
-                yield waiting.pop(0)
-                waiting += [start(photo) for photo in islice(rest, 1)]
-
-    def _write(self, photo: Photo, pixels: codec.Pixels, found: Panoptic) -> Entry:
+    def _write(self, photo: Photo, pixels: Pixels, found: Panoptic) -> Entry:
         """Write one photo's files; the journal's entry for it."""
         out = self._options.out
         (out / "panoptic" / f"{photo.name}.png").write_bytes(codec.encode_png(found.segment_ids))

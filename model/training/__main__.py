@@ -21,7 +21,7 @@ from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
-from model.training.loop import SEED, NonFiniteLossError, Trainer
+from model.training.loop import SEED, Trainer
 from model.training.outlines import Outline, load_outlines
 from model.training.processes import join, leave
 from model.training.recipe import RECIPES
@@ -105,8 +105,6 @@ def main(argv: list[str] | None = None) -> None:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
         trainer.run(args.checkpoint_seconds)
-    except NonFiniteLossError as error:
-        raise CommandError(str(error)) from error
     finally:
         leave(processes)
     if processes.is_first:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
 from model.network.images import ImageTransform, resize_bilinear
 from model.network.segments import source_indices
@@ -64,9 +64,9 @@ class Photo(NamedTuple):
         crowds: how many of the last of them are crowds.
     """
 
-    rgb: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    instances: NDArray[np.uint8]
+    rgb: Pixels
+    semantic: Pixels
+    instances: Pixels
     classes: list[int]
     crowds: int
 
@@ -160,7 +160,7 @@ def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], 
         if columns > size[1]:
             left = min(max(int(xs.mean() * factor) - size[1] // 2 + rng.randint(-80, 80), 0), columns - size[1])
 
-    def cut(array: NDArray[np.uint8], fill: int, resample: Image.Resampling) -> NDArray[np.uint8]:
+    def cut(array: Pixels, fill: int, resample: Image.Resampling) -> Pixels:
         resized = np.asarray(Image.fromarray(array).resize((columns, rows), resample))
         result = np.full((*size, *array.shape[2:]), fill, np.uint8)
         y, x = max(-top, 0), max(-left, 0)

@@ -6,9 +6,9 @@ import torch
 
 from model.datasets.records import Annotations, read_photo
 from model.evaluate.scores import evaluate
-from model.interface import codec
 from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
+from model.interface.panoptic import Pixels
 from model.network.upsnet import UPSNet
 from model.predictor import Analysis, to_analysis, to_tensor
 from model.training.history import History
@@ -28,7 +28,7 @@ class EagerAnalyst:
         self.network = network
         self.categories = categories
 
-    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
         device = self.network.transform.mean.device
         with torch.inference_mode():
