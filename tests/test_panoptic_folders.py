@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model.command import CommandError
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.datasets.records import read_ids
 from model.predict import __main__ as predict
 from model.predict.photos import JOURNAL, find_photos

@@ -28,6 +28,7 @@ from model.benchmark import parts
 from model.benchmark.timing import Times, Work, alternate, peak_bytes
 from model.checkpoint import Checkpoint
 from model.command import run
+from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
@@ -145,7 +146,7 @@ def rates(times: Times, count: int) -> dict[str, Any]:
 def measure_part(args: argparse.Namespace, device: str) -> dict[str, Any]:
     """One part alone, printed as it comes."""
     compare: Callable[..., dict[str, Any]] = getattr(parts, args.part)
-    height, width = (side + -side % 32 for side in args.size)
+    height, width = (padded_side(side) for side in args.size)
     sizes = args.instances if args.part == "panoptic_head" else [256]
     stride = parts.STRIDES[args.part]
     rows = []

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
     BmpImagePlugin,
     GifImagePlugin,
@@ -48,8 +47,6 @@ BAND_PIXELS = 1 << 20
 SCANS_A_PASS = 8
 """So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
 
-libtiff.silence()
-
 
 class ImageError(Exception):
     """An image is refused; the message is for the client."""
@@ -86,6 +83,7 @@ class OpenImage:
     """
 
     def __init__(self, content: bytes, max_pixels: int) -> None:
+        libtiff.silence()
         Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
         if reason := claims.excess(content):
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
@@ -245,12 +243,6 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
-
-
-def ids_to_rgb(ids: NDArray[np.integer]) -> Pixels:
-    """(H, W) ids to (H, W, 3): id = R + 256 G + 65536 B, as panopticapi reads them."""
-    wide = ids.astype(np.uint32)
-    return np.stack([wide & 255, wide >> 8 & 255, wide >> 16 & 255], axis=-1).astype(np.uint8)
 
 
 def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:

@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import functools
 
 from PIL import _imaging
 
 
+@functools.cache
 def silence() -> None:
     """Take its handlers away; that a file is damaged shows in what Pillow returns.
 

@@ -1,6 +1,7 @@
 """WebP to RGB by libwebp itself, the one that Pillow brings."""
 
 import ctypes
+import functools
 import struct
 from collections.abc import Iterator
 
@@ -20,16 +21,16 @@ def decode_webp(content: bytes, image: Image.Image) -> Pixels | None:
         content: of the file.
         image: Pillow's view of its header, whose size is allowed.
     """
-    if image.format != "WEBP" or _LIBWEBP is None:
+    if image.format != "WEBP" or (library := _libwebp()) is None:
         return None
     if getattr(image, "is_animated", True):
         content = first_frame(content, image.width, image.height)
     width, height = ctypes.c_int(), ctypes.c_int()
-    sound = _LIBWEBP.WebPGetInfo(content, len(content), ctypes.byref(width), ctypes.byref(height))
+    sound = library.WebPGetInfo(content, len(content), ctypes.byref(width), ctypes.byref(height))
     if not sound or (width.value, height.value) != image.size:
         return None
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    done = _LIBWEBP.WebPDecodeRGBInto(content, len(content), pixels.ctypes.data, pixels.nbytes, 3 * image.width)
+    done = library.WebPDecodeRGBInto(content, len(content), pixels.ctypes.data, pixels.nbytes, 3 * image.width)
     return pixels if done else None
 
 
@@ -56,6 +57,7 @@ def _riff_chunks(content: bytes, start: int, end: int) -> Iterator[tuple[bytes, 
         start += 8 + size + size % 2
 
 
+@functools.cache
 def _libwebp() -> ctypes.CDLL | None:
     """The libwebp that Pillow has loaded; None where it cannot be reached."""
     library = ctypes.CDLL(_webp.__file__)
@@ -67,6 +69,3 @@ def _libwebp() -> ctypes.CDLL | None:
     except AttributeError:  # pragma: no cover -- it is built in, without its names
         return None
     return library
-
-
-_LIBWEBP = _libwebp()

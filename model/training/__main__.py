@@ -15,7 +15,7 @@ import torch
 
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, add_annotations, new_parser, run
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.datasets.load import load_annotations
 from model.datasets.records import Annotations, ImageRecord
 from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
@@ -54,8 +54,8 @@ def read_validation(args: argparse.Namespace) -> Validation | None:
     """What to score at each checkpoint."""
     if args.val_annotations is None:
         return None
-    annotations = load_annotations(args.val_annotations, args.val_images or args.images, args.val_masks or args.masks)
-    return Validation(annotations.select(read_id_list(args.val_ids)) if args.val_ids else annotations)
+    photos, masks = args.val_images or args.images, args.val_masks or args.masks
+    return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids))
 
 
 def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
@@ -73,9 +73,7 @@ def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
-    annotations = load_annotations(args.annotations, args.images, args.masks)
-    if args.ids:
-        annotations = annotations.select(read_id_list(args.ids))
+    annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
     outlines = load_outlines(args.instances, annotations.categories) if args.instances else None
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.archive import ArchiveError
 from model.command import CommandError
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.datasets.load import load_annotations
 from model.datasets.records import AnnotationError
 from model.evaluate import __main__ as evaluation
 from model.evaluate.__main__ import draw_worst, read_sides, table
@@ -20,9 +20,10 @@ from model.evaluate.average_precision import AveragePrecision, instances
 from model.evaluate.scores import evaluate
 from model.interface import categories
 from model.interface.categories import Category, Labels
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
 from model.interface.panoptic import Panoptic, Segment
 from model.predictor import Analysis
+from tests.ids import ids_to_rgb
 from tests.paths import DEMO, ROOT
 
 SHARED = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
@@ -218,8 +219,8 @@ def test_other_categories_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no CamVid: name its folder in UPSNET_SHARED")
 def test_the_demo_beats_one_who_only_knows_where_streets_are() -> None:
     folder = SHARED / "data/camvid"
-    annotations = load_annotations(folder / "panoptic_train.json", folder / "train", folder / "panoptic_train")
-    annotations = annotations.select(read_id_list(f"{folder / 'splits.json'}:dev_val"))
+    masks, ids = folder / "panoptic_train", f"{folder / 'splits.json'}:dev_val"
+    annotations = load_annotations(folder / "panoptic_train.json", folder / "train", masks, ids)
     layers = {"sky": 0.3, "building": 0.55, "road": 1.0}
     result = evaluate(Layers(annotations.categories, layers), annotations, with_ap=False, progress=False).result()
     demo = json.loads((ROOT / "weights/manifest.json").read_text())["camvid_demo.pt"]["scores"]

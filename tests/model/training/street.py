@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from model.interface import categories
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
+from tests.ids import ids_to_rgb
 
 
 def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 96) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from model.checkpoint import Checkpoint, CheckpointError, build_network
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.datasets.records import AnnotationError
 from model.interface import categories
 from model.interface.categories import Labels
