@@ -12,18 +12,18 @@ from model.interface import categories
 from model.interface.categories import Labels
 
 PHOTO, TRUTH = "_leftImg8bit.png", "_gtFine_instanceIds.png"
-INSTANCES_FROM = 1000  # a value is label id * 1000 + number of the instance, or the label id alone
+INSTANCES_FROM = 1000  # a value is a label id * 1000 + the instance's number, or a label id alone
 
 
 def load_cityscapes(truth: Path, photos: Path) -> Annotations:
-    """Find and read every instance map of a split.
+    """The annotated photos of a split; every instance map is read.
 
-    Category ids are the data set's label ids. A thing's label id without a number is a group: a crowd here. Labels
-    that are not evaluated (SPEC 16's nineteen are) are void.
+    Category ids are the data set's label ids. The nineteen classes that the benchmark evaluates count; all others are
+    void. A thing's label id without an instance's number is a group: a crowd.
 
     Args:
-        truth: `gtFine/train` or one like it.
-        photos: `leftImg8bit/train`.
+        truth: the folder `gtFine/train`, or another split.
+        photos: the folder `leftImg8bit/train`, or the same split.
 
     Raises:
         AnnotationError: there are no instance maps, one cannot be read, or its photo is missing.
@@ -46,10 +46,10 @@ def load_cityscapes(truth: Path, photos: Path) -> Annotations:
 
 
 def segments_of(path: Path, labels: Labels) -> tuple[SegmentRecord, ...]:
-    """The segments of an instance map.
+    """The segments of an instance map, by rising value.
 
     Args:
-        path: of the 16-bit PNG.
+        path: the 16-bit PNG.
         labels: the classes that count; all others are void.
 
     Raises:

@@ -12,14 +12,14 @@ from model.interface.panoptic import Pixels
 
 
 def decode_webp(content: bytes, image: Image.Image) -> Pixels | None:
-    """A sound WebP, with Pillow's pixels, in a tenth of its time and a fifth of its memory; None leaves it to Pillow.
+    """The pixels that Pillow would give, in a tenth of its time and a fifth of its memory; None for what is left to it.
 
-    Pillow decodes every WebP as an animation, through two canvases, and holds Python's lock meanwhile: a third of a
-    second for a picture of 40 Mpx.
+    Pillow decodes every WebP as an animation, through two canvases, and holds Python's lock meanwhile: for a third of
+    a second where the picture has 40 Mpx.
 
     Args:
-        content: of the file.
-        image: Pillow's view of its header, whose size is allowed.
+        content: the file.
+        image: the file as Pillow opened it; its size is allowed.
     """
     if image.format != "WEBP" or (library := _libwebp()) is None:
         return None
@@ -50,7 +50,7 @@ def first_frame(content: bytes, width: int, height: int) -> bytes:
 
 
 def _riff_chunks(content: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and size of each chunk's content."""
+    """Kind of each chunk, and place and size of its content."""
     while start + 8 <= end:
         size = int.from_bytes(content[start + 4 : start + 8], "little")
         yield content[start : start + 4], start + 8, size
@@ -66,6 +66,6 @@ def _libwebp() -> ctypes.CDLL | None:
         library.WebPGetInfo.argtypes = [ctypes.c_char_p, size, buffer, buffer]
         library.WebPDecodeRGBInto.argtypes = [ctypes.c_char_p, size, buffer, size, ctypes.c_int]
         library.WebPDecodeRGBInto.restype = buffer
-    except AttributeError:  # pragma: no cover -- it is built in, without its names
+    except AttributeError:  # pragma: no cover -- Pillow was built with its names hidden
         return None
     return library
