@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from model.interface import codec
-from model.interface.codec import Pixels
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from service.batching.admission import Ticket
 from service.batching.batcher import Batcher
 from service.batching.lanes import LARGE_WORK, Lanes

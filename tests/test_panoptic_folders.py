@@ -15,10 +15,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model.command import CommandError
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.datasets.records import read_ids
 from model.predict import __main__ as predict
-from model.predict.photos import JOURNAL, find_jobs
+from model.predict.photos import JOURNAL, find_photos
 from service.app import create_app
 from service.settings import Settings
 from tests.paths import DEMO, EXAMPLES, ROOT
@@ -122,6 +122,6 @@ def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     inputs = [tmp_path, tmp_path / "a/same.jpg"]
-    assert [job.name for job in find_jobs(inputs, {})] == ["same", "same~2", "same~2~2"]
+    assert [photo.name for photo in find_photos(inputs, {})] == ["same", "same~2", "same~2~2"]
     done = {str(tmp_path / "b/same.jpg"): "same"}  # before the photo in `a` came
-    assert [job.name for job in find_jobs(inputs, done)] == ["same~2", "same", "same~2~2"]
+    assert [photo.name for photo in find_photos(inputs, done)] == ["same~2", "same", "same~2~2"]

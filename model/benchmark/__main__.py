@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from model import archive, export, memory
+from model import archive, memory
 from model.benchmark import parts
 from model.benchmark.timing import Times, Work, alternate, peak_bytes
 from model.checkpoint import Checkpoint
 from model.command import run
+from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
@@ -52,7 +53,7 @@ class StandIns(Candidates):
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
     """(3, height, width) uint8 pictures, each a shift of the first."""
-    picture = export.sample_picture(height, width)
+    picture = archive.sample_picture(height, width)
     return [picture.roll(37 * i, dims=2).contiguous().to(device) for i in range(count)]
 
 
@@ -145,7 +146,7 @@ def rates(times: Times, count: int) -> dict[str, Any]:
 def measure_part(args: argparse.Namespace, device: str) -> dict[str, Any]:
     """One part alone, printed as it comes."""
     compare: Callable[..., dict[str, Any]] = getattr(parts, args.part)
-    height, width = (side + -side % 32 for side in args.size)
+    height, width = (padded_side(side) for side in args.size)
     sizes = args.instances if args.part == "panoptic_head" else [256]
     stride = parts.STRIDES[args.part]
     rows = []
@@ -164,7 +165,7 @@ def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -
     fold_norms(folded)
     for each in (network, folded):
         archive.cast_weights(each, dtype)
-    served = export.script(folded)
+    served = archive.script(folded)
     images = sample_images(height, width, count, device)
     result: dict[str, Any] = {"stages": measure_stages(folded, images[:1], args.rounds, device)}
     for name, row in result["stages"].items():

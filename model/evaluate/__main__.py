@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from model.command import CommandError, run
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.datasets.load import load_annotations
 from model.datasets.records import Annotations, read_photo
 from model.evaluate.multi_scale import MultiScale
 from model.evaluate.scores import Analyst, Evaluation, evaluate
@@ -38,11 +38,10 @@ def table(result: dict[str, Any]) -> str:
 def draw_worst(predictor: Analyst, annotations: Annotations, evaluation: Evaluation, folder: Path) -> None:
     """Pictures of the ten images with the lowest PQ, named by it."""
     folder.mkdir(parents=True, exist_ok=True)
-    colors = {label.id: label.color for label in annotations.categories}
     records = {record.photo.name: record for record in annotations.images}
     for quality, name in sorted(evaluation.worst)[:10]:
         photo = read_photo(records[name])
-        picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, colors)
+        picture = draw_overlay(photo, predictor.analyze([photo])[0].panoptic, annotations.categories.colors)
         Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
 
 
@@ -90,9 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         "--precision", default="auto", choices=("auto", *DTYPES), help="of the weights (auto: float16 on CUDA)"
     )
     args = parser.parse_args(argv)
-    annotations = load_annotations(args.annotations, args.images, args.masks)
-    if args.ids:
-        annotations = annotations.select(read_id_list(args.ids))
+    annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
     if not annotations.images:
         raise CommandError(f"{args.annotations} has no images to evaluate on.")
     predictor = open_analyst(args)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.datasets.records import ImageRecord
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.predictor import Analysis
 
 MASK_PADDING = 30 / 28
@@ -30,17 +30,14 @@ class Instances(NamedTuple):
     found: list[dict[str, Any]]
 
 
-def instances(
-    record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: tuple[Category, ...]
-) -> Instances:
+def instances(record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: Labels) -> Instances:
     """Code an image's annotated things, from its (H, W) segment ids, and what the network found."""
     from pycocotools import mask as coder
 
     height, width = ids.shape
-    things = {label.id for label in categories if label.isthing}
     truth: list[dict[str, Any]] = []
     for segment in record.segments:
-        if segment.category_id in things:
+        if segment.category_id in categories.things.index:
             code = coder.encode(np.asfortranarray(ids == segment.id, np.uint8))
             entry = {"category_id": segment.category_id, "iscrowd": int(segment.iscrowd), "segmentation": code}
             truth.append({**entry, "area": float(coder.area(code)), "bbox": coder.toBbox(code).tolist()})
@@ -62,8 +59,8 @@ class AveragePrecision:
         categories: of which the things are scored.
     """
 
-    def __init__(self, categories: tuple[Category, ...]) -> None:
-        self._things = {label.id: label.name for label in categories if label.isthing}
+    def __init__(self, categories: Labels) -> None:
+        self._things = categories.things
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
@@ -85,7 +82,7 @@ class AveragePrecision:
         scores = {}
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             truth = COCO()
-            categories = [{"id": number, "name": name} for number, name in self._things.items()]
+            categories = self._things.to_json()
             truth.dataset = {"info": {}, "images": self._images, "annotations": self._truth, "categories": categories}
             truth.createIndex()
             found = truth.loadRes(self._found)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from model import archive
 from model.checkpoint import Checkpoint
-from model.interface import codec
-from model.interface.metadata import Metadata
+from model.interface.categories import Labels
+from model.interface.panoptic import Pixels
 from model.network import boxes as box_ops
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
@@ -59,14 +59,14 @@ class MultiScale:
 
     Args:
         network: in eval mode.
-        metadata: of its archive.
+        categories: the classes that it tells apart.
         short_sides: of the views; none: its own test scale.
         flip: each view also mirrored.
     """
 
-    def __init__(self, network: UPSNet, metadata: Metadata, short_sides: Sequence[int], flip: bool) -> None:
+    def __init__(self, network: UPSNet, categories: Labels, short_sides: Sequence[int], flip: bool) -> None:
         self.network = network
-        self.metadata = metadata
+        self.categories = categories
         own = network.transform
         mean, std = own.mean.flatten().tolist(), own.std.flatten().tolist()
         sides = short_sides or [own.short_side]
@@ -89,15 +89,16 @@ class MultiScale:
         """
         device = choose_device(device)
         dtype = DTYPES[choose_precision(precision, device)]
-        network = Checkpoint.of_archive(path).build().to(device)
+        checkpoint = Checkpoint.of_archive(path)
+        network = checkpoint.build().to(device)
         archive.cast_weights(network, dtype)
-        return cls(network, archive.read_metadata(path), short_sides, flip)
+        return cls(network, checkpoint.categories, short_sides, flip)
 
-    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
         device = self.network.transform.mean.device
         with torch.inference_mode():
-            return [to_analysis(self.look(to_tensor(image, device)), self.metadata.categories) for image in images]
+            return [to_analysis(self.look(to_tensor(image, device)), self.categories) for image in images]
 
     def look(self, image: Tensor) -> Found:
         """Merge the views of one (3, H, W) image."""

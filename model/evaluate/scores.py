@@ -2,7 +2,6 @@
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,10 +14,10 @@ from model.command import CommandError
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
 from model.evaluate.average_precision import AveragePrecision, Instances, instances
 from model.evaluate.panoptic_quality import Labelled, PanopticQuality
-from model.interface import codec
-from model.interface.categories import Category
-from model.interface.panoptic import Panoptic
+from model.interface.categories import Labels
+from model.interface.panoptic import Panoptic, Pixels
 from model.predictor import Analysis
+from model.read_ahead import read_ahead
 
 AHEAD = 4
 
@@ -26,9 +25,9 @@ AHEAD = 4
 class Analyst(Protocol):
     """What is evaluated; `Predictor` is one."""
 
-    metadata: Any
+    categories: Labels
 
-    def analyze(self, images: list[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: list[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
 
 
@@ -49,7 +48,7 @@ class Measured:
     instances: Instances | None
 
 
-def measure(record: ImageRecord, found: Analysis, categories: tuple[Category, ...], with_ap: bool) -> Measured:
+def measure(record: ImageRecord, found: Analysis, categories: Labels, with_ap: bool) -> Measured:
     """Compare one image with its annotation.
 
     Raises:
@@ -64,10 +63,9 @@ def measure(record: ImageRecord, found: Analysis, categories: tuple[Category, ..
     )
     quality = PanopticQuality()
     quality.add(truth, labelled(found.panoptic))
-    index = {label.id: i for i, label in enumerate(categories)}
     semantic = np.full(ids.shape, 255, np.int64)
     for segment in record.segments:
-        semantic[ids == segment.id] = index[segment.category_id]
+        semantic[ids == segment.id] = categories.index[segment.category_id]
     classes = len(categories)
     valid = (semantic != 255) & (found.semantic < classes)
     pairs = semantic[valid] * classes + found.semantic[valid]
@@ -85,7 +83,7 @@ class Evaluation:
         with_ap: also box and mask AP, which needs pycocotools.
     """
 
-    def __init__(self, categories: tuple[Category, ...], with_ap: bool = True) -> None:
+    def __init__(self, categories: Labels, with_ap: bool = True) -> None:
         self.categories = categories
         self.quality = PanopticQuality()
         self.confusion = np.zeros((len(categories), len(categories)), np.int64)
@@ -95,15 +93,13 @@ class Evaluation:
     def add(self, one: Measured) -> None:
         """Count one image."""
         self.quality = self.quality + one.quality
-        self.worst.append((one.quality.average([label.id for label in self.categories])["pq"], one.name))
+        self.worst.append((one.quality.average(self.categories.ids)["pq"], one.name))
         self.confusion += one.confusion
         if self.precision and one.instances:
             self.precision.add(one.instances)
 
     def result(self) -> dict[str, Any]:
         """The scores, 0-100, as CONTRACT names them."""
-        things = [label.id for label in self.categories if label.isthing]
-        stuff = [label.id for label in self.categories if not label.isthing]
         union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
         iou = 100 * self.confusion.diagonal() / np.maximum(union, 1)
         per_class = {}
@@ -114,9 +110,9 @@ class Evaluation:
                 per_class[label.name] = {**tally.scores(), "iou": float(iou[i]), **counts}
         precision = self.precision.result() if self.precision else {"box_ap": None, "mask_ap": None}
         return {
-            "all": self.quality.average(things + stuff),
-            "stuff": self.quality.average(stuff),
-            "things": self.quality.average(things),
+            "all": self.quality.average(self.categories.things.ids + self.categories.stuff.ids),
+            "stuff": self.quality.average(self.categories.stuff.ids),
+            "things": self.quality.average(self.categories.things.ids),
             "per_class": per_class,
             "miou": float(iou[union > 0].mean()) if (union > 0).any() else 0.0,
             **precision,
@@ -127,20 +123,6 @@ class Evaluation:
 def labelled(panoptic: Panoptic) -> Labelled:
     """An answer as the metric wants it."""
     return Labelled(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
-
-
-def read_ahead(records: tuple[ImageRecord, ...], threads: int) -> Iterator[tuple[ImageRecord, codec.Pixels]]:
-    """Photos in order, a few decoded ahead: memory stays bounded."""
-
-    def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels]:
-        return record, read_photo(record)
-
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(read, record) for record in records[:AHEAD])
-        for i in range(len(records)):
-            yield waiting.popleft().result()
-            if i + AHEAD < len(records):
-                waiting.append(pool.submit(read, records[i + AHEAD]))
 
 
 def evaluate(
@@ -158,12 +140,10 @@ def evaluate(
     Raises:
         CommandError: archive and annotations differ in categories.
     """
-    known = {label.id: label.name for label in predictor.metadata.categories}
-    wanted = {label.id: label.name for label in annotations.categories}
-    if known != wanted:
-        odd = sorted(set(known.items()) ^ set(wanted.items()))[:5]
-        raise CommandError(f"Archive and annotations differ in categories: {odd}. Evaluate on the archive's own.")
-    labels = predictor.metadata.categories
+    labels, wanted = predictor.categories, annotations.categories
+    odd = sorted(set(zip(labels.ids, labels.names, strict=True)) ^ set(zip(wanted.ids, wanted.names, strict=True)))
+    if odd:
+        raise CommandError(f"Archive and annotations differ in categories: {odd[:5]}. Evaluate on the archive's own.")
     evaluation = Evaluation(labels, with_ap)
     pool: Executor = ThreadPoolExecutor(1)
     if processes:
@@ -171,8 +151,9 @@ def evaluate(
     bar = tqdm(total=len(annotations.images), unit="image", disable=not progress)
     with pool, bar:
         waiting: deque[Future[Measured]] = deque()
-        for record, photo in read_ahead(annotations.images, 2):
-            waiting.append(pool.submit(measure, record, predictor.analyze([photo])[0], labels, with_ap))
+        for record, photo in read_ahead(annotations.images, read_photo, AHEAD, threads=2):
+            found = predictor.analyze([photo.result()])[0]
+            waiting.append(pool.submit(measure, record, found, labels, with_ap))
             while waiting and (waiting[0].done() or len(waiting) > 2 * processes + AHEAD):
                 evaluation.add(waiting.popleft().result())
                 bar.update()

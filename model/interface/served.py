@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from model.interface import scale
 from model.interface.metadata import Metadata
 
+PRECISIONS = ("float32", "float16")
+"""Types that a network's weights can have when it is served."""
+
 
 @dataclass(frozen=True)
 class ServedModel:

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, run
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.command import CommandError, add_annotations, new_parser, run
+from model.datasets.load import load_annotations
 from model.datasets.records import Annotations, ImageRecord
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
-from model.training.loop import SEED, NonFiniteLossError, Trainer
+from model.training.loop import SEED, Trainer
 from model.training.outlines import Outline, load_outlines
 from model.training.processes import join, leave
 from model.training.recipe import RECIPES
@@ -30,19 +30,10 @@ from model.training.validation import Validation
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    result = argparse.ArgumentParser(prog="python -m model.training", description=__doc__.split("\n")[0])
-    result.epilog = (
-        "Example: python -m model.training --config camvid_demo --annotations panoptic_train.json "
-        "--images train --masks panoptic_train --out runs/demo"
-    )
+    result = new_parser(__doc__)
     result.add_argument("--config", required=True, choices=RECIPES, help="recipe")
-    result.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
-    )
-    result.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    result.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
+    add_annotations(result)
     result.add_argument("--instances", type=Path, help="COCO instances JSON: boxes and polygons from it, as published")
-    result.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to train on (default: all)")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
     result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
     result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND is caffe (published) or torchvision")
@@ -63,11 +54,11 @@ def read_validation(args: argparse.Namespace) -> Validation | None:
     """What to score at each checkpoint."""
     if args.val_annotations is None:
         return None
-    annotations = load_annotations(args.val_annotations, args.val_images or args.images, args.val_masks or args.masks)
-    return Validation(annotations.select(read_id_list(args.val_ids)) if args.val_ids else annotations)
+    photos, masks = args.val_images or args.images, args.val_masks or args.masks
+    return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids))
 
 
-def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, ...]) -> None:
+def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
     """The weights before the first step."""
     initialise(network)
     if args.backbone:
@@ -82,9 +73,7 @@ def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, .
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
-    annotations = load_annotations(args.annotations, args.images, args.masks)
-    if args.ids:
-        annotations = annotations.select(read_id_list(args.ids))
+    annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
     outlines = load_outlines(args.instances, annotations.categories) if args.instances else None
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)
@@ -114,8 +103,6 @@ def main(argv: list[str] | None = None) -> None:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
         trainer.run(args.checkpoint_seconds)
-    except NonFiniteLossError as error:
-        raise CommandError(str(error)) from error
     finally:
         leave(processes)
     if processes.is_first:
@@ -128,7 +115,7 @@ def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | 
     Raises:
         CommandError: none is left.
     """
-    things = {label.id for label in annotations.categories if label.isthing}
+    things = annotations.categories.things.index
 
     def useful(image: ImageRecord) -> bool:
         if outlines is not None:

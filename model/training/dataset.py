@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
 from model.network.images import ImageTransform, resize_bilinear
 from model.network.segments import source_indices
@@ -64,9 +64,9 @@ class Photo(NamedTuple):
         crowds: how many of the last of them are crowds.
     """
 
-    rgb: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    instances: NDArray[np.uint8]
+    rgb: Pixels
+    semantic: Pixels
+    instances: Pixels
     classes: list[int]
     crowds: int
 
@@ -79,18 +79,17 @@ def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
     """
     ids, rgb = read_ids(record), read_photo(record)
     check_same_size(record, rgb.shape, ids)
-    index = {label.id: i for i, label in enumerate(annotations.categories)}
-    stuff = sum(not label.isthing for label in annotations.categories)
+    index, things_index = annotations.categories.index, annotations.categories.things.index
     semantic = np.full(ids.shape, 255, np.uint8)
     instances = np.zeros(ids.shape, np.uint8)
     classes = []
-    things = [s for s in record.segments if index[s.category_id] >= stuff]
+    things = [s for s in record.segments if s.category_id in things_index]
     things.sort(key=lambda segment: segment.iscrowd)
     for segment in record.segments:
         semantic[ids == segment.id] = index[segment.category_id]
     for number, segment in enumerate(things[:255], start=1):
         instances[ids == segment.id] = number
-        classes.append(index[segment.category_id] - stuff + 1)
+        classes.append(things_index[segment.category_id] + 1)
     return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
 
 
@@ -161,7 +160,7 @@ def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], 
         if columns > size[1]:
             left = min(max(int(xs.mean() * factor) - size[1] // 2 + rng.randint(-80, 80), 0), columns - size[1])
 
-    def cut(array: NDArray[np.uint8], fill: int, resample: Image.Resampling) -> NDArray[np.uint8]:
+    def cut(array: Pixels, fill: int, resample: Image.Resampling) -> Pixels:
         resized = np.asarray(Image.fromarray(array).resize((columns, rows), resample))
         result = np.full((*size, *array.shape[2:]), fill, np.uint8)
         y, x = max(-top, 0), max(-left, 0)

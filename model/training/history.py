@@ -5,10 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model.command import CommandError
+from model.interface.panoptic import Pixels
 
 
 class History:
@@ -49,7 +47,7 @@ class History:
             for name, value in scores.items():
                 self._board.add_scalar(f"validation/{name}", value, step)
 
-    def add_picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+    def add_picture(self, step: int, name: str, picture: Pixels) -> None:
         """(H, W, 3) overlay of a validation photo."""
         if self._board:
             self._board.add_image(name, picture, step, dataformats="HWC")

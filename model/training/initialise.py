@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint, CheckpointError
-from model.convert import read_published
-from model.interface.categories import Category
+from model.checkpoint import Checkpoint, CheckpointError, read_published
+from model.interface.categories import Labels
 from model.network.deformable import DeformableConv
 from model.network.upsnet import UPSNet
 
@@ -108,7 +107,7 @@ def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: 
     network.load_state_dict({**state, **weights})
 
 
-def load_network(network: UPSNet, path: Path, labels: tuple[Category, ...]) -> None:
+def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
     """Start from a checkpoint of ours or an archive; where its classes differ, their rows are copied by name.
 
     Raises:
@@ -117,26 +116,26 @@ def load_network(network: UPSNet, path: Path, labels: tuple[Category, ...]) -> N
     """
     source = Checkpoint.of_archive(path) if path.suffix == ".pt" else Checkpoint.load(path)
     weights, theirs = source.weights, source.categories
-    if [label.name for label in theirs] != [label.name for label in labels]:
+    if theirs.names != labels.names:
         weights = weights | map_classes(weights, theirs, labels)
     fill(network, weights, set(network.state_dict()), str(path))
 
 
-def map_classes(
-    weights: dict[str, Tensor], theirs: tuple[Category, ...], ours: tuple[Category, ...]
-) -> dict[str, Tensor]:
+def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
+    """Their index of each of our classes, by its name or its counterpart's; None where they have neither."""
+    index = {name: i for i, name in enumerate(theirs.names)}
+    return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
+
+
+def map_classes(weights: dict[str, Tensor], theirs: Labels, ours: Labels) -> dict[str, Tensor]:
     """The tensors that have a row a class, for other classes.
 
     A row is copied from the class of the same name, or its counterpart; other rows are drawn from a normal distribution
     with the mean and deviation of the whole source tensor.
     """
-    names = [label.name for label in theirs]
-    sources = [names.index(n) if (n := COUNTERPARTS.get(label.name, label.name)) in names else None for label in ours]
-    stuff_theirs = sum(not label.isthing for label in theirs)
-    stuff_ours = sum(not label.isthing for label in ours)
-    things: list[int | None] = [0]  # background stays background
-    things += [s - stuff_theirs + 1 if s is not None and s >= stuff_theirs else None for s in sources[stuff_ours:]]
-    rows_of = {"semantic_head.logits": (sources, 1), "box_head.logits": (things, 1), "box_head.deltas": (things, 4)}
+    semantic = matching_rows(theirs, ours)
+    things = [0, *(None if row is None else row + 1 for row in matching_rows(theirs.things, ours.things))]
+    rows_of = {"semantic_head.logits": (semantic, 1), "box_head.logits": (things, 1), "box_head.deltas": (things, 4)}
     rows_of["mask_head.logits"] = (things, 1)
     mapped = {}
     for layer, (rows, width) in rows_of.items():

@@ -2,10 +2,10 @@
 
 import contextlib
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import nn
 from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, thresholds_of
+from model.command import CommandError
 from model.network.upsnet import UPSNet
+from model.read_ahead import read_ahead
 from model.training.dataset import PanopticDataset, Sample, class_weights
 from model.training.history import History
 from model.training.optimizer import make_optimizer, set_rate
@@ -26,7 +28,7 @@ SEED = 235
 Validate = Callable[[UPSNet, History, int], None]
 
 
-class NonFiniteLossError(Exception):
+class NonFiniteLossError(CommandError):
     """A loss is no longer a number; the message names the images and the losses."""
 
 
@@ -117,14 +119,14 @@ class Trainer:
         history = History(self.out, self.done_steps) if self.processes.is_first else None
         images = self.recipe.batch * self.processes.count
         bar = tqdm(initial=self.done_steps * images, unit="image", mininterval=2, disable=history is None)
-        with ThreadPoolExecutor(1) as reader, bar, history or contextlib.nullcontext():
+        steps = read_ahead(itertools.count(self.done_steps), self.samples_of, ahead=2, threads=1)
+        with contextlib.closing(steps), bar, history or contextlib.nullcontext():
             last_save = last = time.monotonic()
             mean: dict[str, float] = {}
-            coming = reader.submit(self.samples_of, self.done_steps)
-            while not agree(self.share_done() >= 1, self.processes):
-                samples = coming.result()
-                coming = reader.submit(self.samples_of, self.done_steps + 1)
-                losses = self.update(samples)
+            for _, samples in steps:
+                if agree(self.share_done() >= 1, self.processes):
+                    break
+                losses = self.update(samples.result())
                 now = time.monotonic()
                 self.seconds, last = self.seconds + now - last, now
                 if history is None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.datasets.records import AnnotationError
-from model.interface.categories import Category
+from model.interface.categories import Labels
 
 
 class Outline(NamedTuple):
@@ -29,24 +29,22 @@ class Outline(NamedTuple):
     polygons: list[list[float]]
 
 
-def load_outlines(path: Path, labels: tuple[Category, ...]) -> dict[int, list[Outline]]:
+def load_outlines(path: Path, labels: Labels) -> dict[int, list[Outline]]:
     """The usable things of each image id.
 
     Args:
         path: of a COCO instances JSON.
-        labels: in semantic order, stuff first.
+        labels: the classes of the data set.
 
     Raises:
         AnnotationError: it is not one, or a thing that is no crowd has no polygons.
     """
-    stuff = sum(not label.isthing for label in labels)
-    kinds = {label.id: i - stuff + 1 for i, label in enumerate(labels) if label.isthing}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
         outlines: dict[int, list[Outline]] = {number: [] for number in sizes}
         for entry in content["annotations"]:
-            outline = _outline(entry, kinds, *sizes[entry["image_id"]])
+            outline = _outline(entry, labels.things, *sizes[entry["image_id"]])
             if outline:
                 outlines[entry["image_id"]].append(outline)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -55,7 +53,7 @@ def load_outlines(path: Path, labels: tuple[Category, ...]) -> dict[int, list[Ou
     return outlines
 
 
-def _outline(entry: dict[str, Any], kinds: dict[int, int], width: int, height: int) -> Outline | None:
+def _outline(entry: dict[str, Any], things: Labels, width: int, height: int) -> Outline | None:
     crowd = bool(entry.get("iscrowd", 0))
     polygons = []
     if not crowd:
@@ -66,7 +64,7 @@ def _outline(entry: dict[str, Any], kinds: dict[int, int], width: int, height: i
     x1, y1 = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     x2, y2 = min(x + max(w - 1, 0.0), width - 1.0), min(y + max(h - 1, 0.0), height - 1.0)
     usable = entry["area"] > 0 and x2 > x1 and y2 > y1 and not entry.get("ignore", 0) and (polygons or crowd)
-    return Outline(kinds[entry["category_id"]], (x1, y1, x2, y2), crowd, polygons) if usable else None
+    return Outline(things.index[entry["category_id"]] + 1, (x1, y1, x2, y2), crowd, polygons) if usable else None
 
 
 def flip(outline: Outline, width: int) -> Outline:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from model.network import boxes as box_ops
 from model.network.instance_head import pool
 from model.network.rpn import present, propose
 from model.network.structures import Pyramid, RpnOutputs
@@ -176,8 +177,4 @@ def mask_targets(regions: Tensor, sample: Sample) -> Tensor:
 
 def box_overlap_share(boxes: Tensor, others: Tensor) -> Tensor:
     """(P,) largest share of each box that one of the others covers."""
-    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = (bottom_right - top_left + 1).clamp(min=0)
-    area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return (sides[..., 0] * sides[..., 1] / area[:, None]).amax(1)
+    return (box_ops.intersections(boxes, others) / box_ops.areas(boxes)[:, None]).amax(1)

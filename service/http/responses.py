@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.interface.codec import Pixels, encode_png
+from model.interface.codec import encode_png
 from model.interface.overlay import draw_overlay
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 
 BOUNDARY = "upsnet-panoptic-answer"
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

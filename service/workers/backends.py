@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from model.interface.codec import Pixels
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 
 
 class Backend(Protocol):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from model.interface import categories
-from model.interface.categories import Category
-from model.interface.panoptic import Panoptic
+from model.interface.categories import Labels
+from model.interface.panoptic import Panoptic, Pixels
 from model.interface.scale import padded_size
 from service.errors import DeviceLostError, WorkerStartError
 from service.workers.process import Factory
-from service.workers.shared_memory import Pixels, SharedMemoryError, check_room
+from service.workers.shared_memory import SharedMemoryError, check_room
 from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ServedMetadata:
     """
 
     fields: dict[str, Any]
-    categories: tuple[Category, ...]
+    categories: Labels
 
     def to_json(self) -> dict[str, Any]:
         """As `metadata.json` holds it."""

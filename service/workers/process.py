@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from service.logs import set_up_logging
-from service.workers.shared_memory import Block, Pixels, Place
+from service.workers.shared_memory import Block, Place
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from model.interface.panoptic import Pixels
 
 SMALLEST_BLOCK = 1 << 20
 IDLE_BLOCKS = 4

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
 from service.workers.process import Factory, main
-from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Pixels, Place, layout
+from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")

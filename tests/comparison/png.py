@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
+from tests.ids import ids_to_rgb
 
 
 def read_map(path: Path) -> Any:

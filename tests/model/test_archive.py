@@ -46,7 +46,7 @@ def test_eager_scripted_and_reloaded_agree_bit_by_bit(checkpoint: Path, tmp_path
     archive.save(scripted, metadata, tmp_path / "full.pt")
     reloaded, read = archive.load(tmp_path / "full.pt")
     assert read == metadata
-    picture = export.sample_picture(70, 90)
+    picture = archive.sample_picture(70, 90)
     with torch.inference_mode():
         answers = [module([picture])[0] for module in (network, scripted, reloaded)]
     for name in answers[0]._fields:
@@ -57,7 +57,7 @@ def test_eager_scripted_and_reloaded_agree_bit_by_bit(checkpoint: Path, tmp_path
 def test_a_network_is_scripted_to_run_as_an_archive_does() -> None:
     with archive.quiet():
         torch.jit.set_fusion_strategy([("STATIC", 2)])
-        export.script(build_network("camvid_demo", LABELS))
+        archive.script(build_network("camvid_demo", LABELS))
         assert torch.jit.set_fusion_strategy([]) == []
 
 
@@ -143,7 +143,7 @@ def test_predict_writes_a_panoptic_folder_and_goes_on(
 ) -> None:
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
-    picture = export.sample_picture(40, 60).permute(1, 2, 0).numpy()
+    picture = archive.sample_picture(40, 60).permute(1, 2, 0).numpy()
     for path in (photos / "a.png", photos / "more/a.png"):
         path.write_bytes(encode_png(picture))
     (photos / "b.jpg").write_bytes(b"not a photo")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from model.datasets.cityscapes import load_cityscapes
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.datasets.records import AnnotationError, SegmentRecord, read_ids
 from model.evaluate.scores import evaluate
 from tests.model.evaluate.test_main import Layers

@@ -12,21 +12,22 @@ from PIL import Image
 
 from model.archive import ArchiveError
 from model.command import CommandError
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.datasets.load import load_annotations
 from model.datasets.records import AnnotationError
 from model.evaluate import __main__ as evaluation
 from model.evaluate.__main__ import draw_worst, read_sides, table
 from model.evaluate.average_precision import AveragePrecision, instances
 from model.evaluate.scores import evaluate
 from model.interface import categories
-from model.interface.categories import Category
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.categories import Category, Labels
+from model.interface.codec import encode_png
 from model.interface.panoptic import Panoptic, Segment
 from model.predictor import Analysis
+from tests.ids import ids_to_rgb
 from tests.paths import DEMO, ROOT
 
 SHARED = Path(os.environ.get("UPSNET_SHARED", ROOT.parent / "shared"))
-LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+LABELS = Labels((Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142))))
 
 
 def analysis(ids: np.ndarray, segments: tuple[Segment, ...], semantic: np.ndarray) -> Analysis:
@@ -39,8 +40,8 @@ def analysis(ids: np.ndarray, segments: tuple[Segment, ...], semantic: np.ndarra
 class Layers:
     """Stuff in horizontal layers, by category name and share of the height."""
 
-    def __init__(self, labels: tuple[Category, ...], layers: dict[str, float]) -> None:
-        self.metadata = SimpleNamespace(categories=labels)
+    def __init__(self, labels: Labels, layers: dict[str, float]) -> None:
+        self.categories = labels
         self.layers = layers
 
     def analyze(self, images: list[Any]) -> list[Analysis]:
@@ -48,7 +49,7 @@ class Layers:
 
     def answer(self, height: int, width: int) -> Analysis:
         ids, semantic = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
-        index = {label.name: (i, label) for i, label in enumerate(self.metadata.categories)}
+        index = {label.name: (i, label) for i, label in enumerate(self.categories)}
         segments, top = [], 0
         for number, (name, share) in enumerate(self.layers.items(), start=1):
             i, label = index[name]
@@ -218,8 +219,8 @@ def test_other_categories_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no CamVid: name its folder in UPSNET_SHARED")
 def test_the_demo_beats_one_who_only_knows_where_streets_are() -> None:
     folder = SHARED / "data/camvid"
-    annotations = load_annotations(folder / "panoptic_train.json", folder / "train", folder / "panoptic_train")
-    annotations = annotations.select(read_id_list(f"{folder / 'splits.json'}:dev_val"))
+    masks, ids = folder / "panoptic_train", f"{folder / 'splits.json'}:dev_val"
+    annotations = load_annotations(folder / "panoptic_train.json", folder / "train", masks, ids)
     layers = {"sky": 0.3, "building": 0.55, "road": 1.0}
     result = evaluate(Layers(annotations.categories, layers), annotations, with_ap=False, progress=False).result()
     demo = json.loads((ROOT / "weights/manifest.json").read_text())["camvid_demo.pt"]["scores"]

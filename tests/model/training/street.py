@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from model.interface import categories
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
+from tests.ids import ids_to_rgb
 
 
 def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 96) -> list[str]:
@@ -38,7 +39,7 @@ def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 9
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": [label.to_json() for label in labels.values()],
+        "categories": categories.load("camvid").to_json(),
     }
     (folder / "street.json").write_text(json.dumps(content))
     paths = {"--annotations": "street.json", "--images": "photos", "--masks": "masks"}

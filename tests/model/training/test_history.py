@@ -8,7 +8,7 @@ import torch
 
 from model.checkpoint import build_network
 from model.command import CommandError
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.training.history import History
 from model.training.initialise import initialise
 from model.training.validation import PICTURES, Validation

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.evaluate.__main__ import table
 from model.evaluate.scores import evaluate
 from model.training.dataset import PanopticDataset

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from model.checkpoint import Checkpoint, CheckpointError, build_network
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.datasets.records import AnnotationError
 from model.interface import categories
+from model.interface.categories import Labels
 from model.network.upsnet import coco_r50
 from model.training import outlines, targets
 from model.training.dataset import PanopticDataset, read_annotated
@@ -238,7 +239,7 @@ def test_an_archive_starts_a_run() -> None:
     load_network(network, DEMO, labels)
     archived = Checkpoint.of_archive(DEMO).weights
     assert all(torch.equal(tensor, archived[name]) for name, tensor in network.state_dict().items())
-    fewer = tuple(label for label in labels if label.name != "bicyclist")
+    fewer = Labels(tuple(label for label in labels if label.name != "bicyclist"))
     small = build_network("camvid_demo", fewer)
     load_network(small, DEMO, fewer)
     assert torch.equal(small.box_head.logits.bias, network.box_head.logits.bias[:3])

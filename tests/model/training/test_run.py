@@ -14,7 +14,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from model.checkpoint import Checkpoint, build_network
-from model.datasets.panoptic_folder import load_annotations
+from model.datasets.load import load_annotations
 from model.training import __main__ as command
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise
