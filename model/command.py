@@ -33,12 +33,14 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--precision`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, CUDA if there is)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto for CUDA where there is a GPU (default)"
+    )
     parser.add_argument(
         "--precision",
         default="auto",
         choices=("auto", *PRECISIONS),
-        help="type of the weights (default: auto, float16 on CUDA and float32 on a CPU)",
+        help="type of the weights, or auto for float16 on CUDA and float32 on a CPU (default)",
     )
 
 
