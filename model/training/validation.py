@@ -16,7 +16,7 @@ from model.training.history import History
 PICTURES = 3
 
 
-class EagerAnalyst:
+class EagerAnalyzer:
     """A network in training behind the interface of a predictor.
 
     Args:
@@ -48,13 +48,13 @@ class Validation:
 
     def __call__(self, network: UPSNet, history: History, step: int) -> None:
         """Write PQ and mIoU after `step` steps to the history, with overlays of the first photos."""
-        analyst = EagerAnalyst(network, self.annotations.categories)
-        result = evaluate(analyst, self.annotations, with_ap=False, progress=False).result()
+        analyzer = EagerAnalyzer(network, self.annotations.categories)
+        result = evaluate(analyzer, self.annotations, with_ap=False, progress=False).result()
         scores = {"pq": result["all"]["pq"], "pq_stuff": result["stuff"]["pq"], "pq_things": result["things"]["pq"]}
         scores["miou"] = result["miou"]
         history.add_scores(step, scores)
         print(f"\nstep {step}: " + ", ".join(f"{name} {score:.1f}" for name, score in scores.items()))  # noqa: T201
         for record in self.annotations.images[:PICTURES]:
             photo = read_photo(record)
-            picture = draw_overlay(photo, analyst.analyze([photo])[0].panoptic, self.annotations.categories.colors)
+            picture = draw_overlay(photo, analyzer.analyze([photo])[0].panoptic, self.annotations.categories.colors)
             history.add_picture(step, record.photo.stem, picture)

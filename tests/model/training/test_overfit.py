@@ -16,7 +16,7 @@ from model.training.initialise import initialise
 from model.training.loop import SEED, Trainer
 from model.training.processes import join
 from model.training.recipe import RECIPES
-from model.training.validation import EagerAnalyst
+from model.training.validation import EagerAnalyzer
 from tests.paths import SHARED
 
 COCO128 = SHARED / "data/coco128"
@@ -46,7 +46,7 @@ def test_eight_photos_of_133_classes_are_learned_by_heart(tmp_path: Path) -> Non
     checkpoint = Checkpoint("camvid_demo", annotations.categories, {})
     run = Trainer(checkpoint, network.to(processes.device), dataset, recipe, tmp_path, processes)
     run.run(1e9)
-    result = evaluate(EagerAnalyst(run.average, annotations.categories), annotations, progress=False).result()
+    result = evaluate(EagerAnalyzer(run.average, annotations.categories), annotations, progress=False).result()
     print(f"\n{recipe.steps} steps, {run.seconds / 60:.1f} minutes\n{table(result)}")
     assert len(annotations.categories) == 133
     assert result["images"] == 8
