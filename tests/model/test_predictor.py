@@ -1,4 +1,4 @@
-"""The archive behind numpy: answers that add up, for any image, on the device and in the precision that are asked for."""
+"""The archive behind numpy: answers that add up for any image, on the device and in the precision asked for."""
 
 from pathlib import Path
 from types import SimpleNamespace
