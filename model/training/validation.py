@@ -1,4 +1,4 @@
-"""How good a network is while it trains: panoptic quality and a few pictures."""
+"""Scores and pictures of a network while it trains."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ PICTURES = 3
 
 
 class EagerAnalyzer:
-    """A network in training behind the interface of a predictor.
+    """A network in training that can be evaluated like a predictor.
 
     Args:
-        network: is put into eval mode by its builder and stays there.
+        network: the network, in eval mode as its builder leaves it.
         categories: the classes that it tells apart.
     """
 
@@ -37,17 +37,23 @@ class EagerAnalyzer:
 
 
 class Validation:
-    """Scores the network on some photos whenever it is called.
+    """Scores a network on photos that it is not trained on.
 
     Args:
-        annotations: photos that are not trained on.
+        annotations: those photos.
     """
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
 
     def __call__(self, network: UPSNet, history: History, step: int) -> None:
-        """Write PQ and mIoU after `step` steps to the history, with overlays of the first photos."""
+        """Write PQ, mIoU and overlays of the first photos to the history.
+
+        Args:
+            network: the network, in eval mode.
+            history: history of the run.
+            step: steps that the network was trained for.
+        """
         analyzer = EagerAnalyzer(network, self.annotations.categories)
         result = evaluate(analyzer, self.annotations, with_ap=False, progress=False).result()
         scores = {"pq": result["all"]["pq"], "pq_stuff": result["stuff"]["pq"], "pq_things": result["things"]["pq"]}
