@@ -136,3 +136,13 @@ def test_a_photo_that_cannot_be_decoded_is_an_error_and_no_end(tmp_path: Path, m
     assert "No such file" in entries[2]["error"]
     assert entries[3]["photo"] == __file__
     assert (tmp_path / "overlay/0.jpg").is_file()
+
+
+def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) -> None:
+    for name in ("a/same.jpg", "b/same.jpg", "b/same~2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = [tmp_path, tmp_path / "a/same.jpg"]
+    assert [photo.name for photo in find_photos(inputs, {})] == ["same", "same~2", "same~2~2"]
+    done = {str(tmp_path / "b/same.jpg"): "same"}  # before the photo in `a` came
+    assert [photo.name for photo in find_photos(inputs, done)] == ["same~2", "same", "same~2~2"]
