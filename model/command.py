@@ -44,16 +44,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_annotations(parser: argparse.ArgumentParser) -> None:
-    """Add `--annotations`, `--images`, `--masks` and `--ids`: which annotated photos to use."""
-    parser.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
-    )
-    parser.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    parser.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
-    parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to use (default: all)")
-
-
 def positive(text: str) -> int:
     """A whole number above 0, for an argument's `type`."""
     if not text.strip().isdecimal() or int(text) < 1:

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from model.command import CommandError, add_annotations, add_archive, add_device, new_parser, positives, run
-from model.datasets.load import load_annotations
+from model.command import CommandError, add_archive, add_device, new_parser, positives, run
+from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, read_photo
 from model.evaluate.multi_scale import MultiScale
 from model.evaluate.scores import Analyzer, evaluate

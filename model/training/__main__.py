@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, add_annotations, new_parser, run
-from model.datasets.load import load_annotations
+from model.command import CommandError, new_parser, run
+from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageRecord
 from model.interface.categories import Labels
 from model.network.upsnet import UPSNet

@@ -7,7 +7,7 @@ import pytest
 
 from model.archive import ArchiveError
 from model.checkpoint import CheckpointError
-from model.command import CommandError, add_annotations, add_device, new_parser, positive, positives, run
+from model.command import CommandError, add_device, new_parser, positive, positives, run
 from model.datasets.records import AnnotationError
 from tests.model.typed import typed
 
@@ -68,15 +68,6 @@ def test_device_and_precision_are_chosen_automatically_unless_they_are_given() -
     assert parser.parse_args(["--device", "cuda:1", "--precision", "float16"]).device == "cuda:1"
     with pytest.raises(SystemExit):
         parser.parse_args(["--precision", "int3"])
-
-
-def test_annotations_need_photos_and_not_always_masks() -> None:
-    parser = argparse.ArgumentParser()
-    add_annotations(parser)
-    args = parser.parse_args(["--annotations", "a.json", "--images", "b"])
-    assert (str(args.annotations), str(args.images), args.masks, args.ids) == ("a.json", "b", None, None)
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--annotations", "a.json"])
 
 
 def test_counts_are_whole_numbers_above_0() -> None:

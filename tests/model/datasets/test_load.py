@@ -1,11 +1,12 @@
 """Each form of annotations goes to its reader, and only the images that were asked for are kept."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from model.datasets.load import load_annotations
+from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import AnnotationError
 from tests.model.datasets.folder import CAR, ROAD, write_folder
 from tests.model.datasets.test_cityscapes import write_city
@@ -30,3 +31,12 @@ def test_listed_images_are_kept(tmp_path: Path) -> None:
     for key in ("names", "count", "test"):
         with pytest.raises(AnnotationError, match=f"{key}: expected FILE:KEY with a list of image ids"):
             load_annotations(*paths, f"{lists}:{key}")
+
+
+def test_annotations_need_photos_and_not_always_masks() -> None:
+    parser = argparse.ArgumentParser()
+    add_annotations(parser)
+    args = parser.parse_args(["--annotations", "a.json", "--images", "b"])
+    assert (str(args.annotations), str(args.images), args.masks, args.ids) == ("a.json", "b", None, None)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--annotations", "a.json"])
