@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_validation(args: argparse.Namespace) -> Validation | None:
-    """What scores the network at each checkpoint; None where no photos are named for it."""
+    """The scorer of each checkpoint; None where no photos are named for it."""
     if args.val_annotations is None:
         return None
     photos, masks = args.val_images or args.images, args.val_masks or args.masks

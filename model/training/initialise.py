@@ -91,13 +91,7 @@ def load_backbone(network: UPSNet, path: Path, kind: str) -> None:
 
 
 def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: str) -> None:
-    """Load weights into a network, in place.
-
-    Args:
-        network: network that is filled.
-        weights: tensors by name.
-        wanted: the names that there have to be, and no others.
-        source: file of the weights, for messages.
+    """Load weights that have exactly the wanted names; `source` is the file that messages name.
 
     Raises:
         CheckpointError: tensors are missing, unknown or misshapen.

@@ -135,12 +135,12 @@ class Trainer:
                 bar.total = round(self.done_steps * images / self.share_done())  # moves where minutes end the run
                 bar.update(images)
                 if now - last_save > checkpoint_seconds:
-                    self.keep(history)
+                    self.save_and_score(history)
                     last_save = time.monotonic()
             if history:
-                self.keep(history)
+                self.save_and_score(history)
 
-    def keep(self, history: History) -> None:
+    def save_and_score(self, history: History) -> None:
         """Write a checkpoint and score it."""
         self.save()
         if self.validate:

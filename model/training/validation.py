@@ -47,13 +47,7 @@ class Validation:
         self.annotations = annotations
 
     def __call__(self, network: UPSNet, history: History, step: int) -> None:
-        """Write PQ, mIoU and overlays of the first photos to the history.
-
-        Args:
-            network: the network, in eval mode.
-            history: history of the run.
-            step: steps that the network was trained for.
-        """
+        """Write PQ, mIoU and overlays of the first photos to the history, as those after `step` steps."""
         analyzer = EagerAnalyzer(network, self.annotations.categories)
         result = evaluate(analyzer, self.annotations, with_ap=False, progress=False).result()
         scores = {"pq": result["all"]["pq"], "pq_stuff": result["stuff"]["pq"], "pq_things": result["things"]["pq"]}

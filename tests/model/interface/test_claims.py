@@ -18,7 +18,7 @@ from tests.service.hostile import Named, cuts, fixed, hostile, modes, samples, s
 
 MAX_PIXELS = 2_000_000
 BYTES_A_PIXEL = 32
-"""Measured: 21 on the dearest, an animated WebP or 32-bit grey."""
+"""Measured: 21 for what costs most, an animated WebP or 32-bit grey."""
 PROGRAM = """
 import sys, time
 from model.interface import codec
