@@ -33,23 +33,15 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--precision`."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, CUDA if there is)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto for CUDA where there is a GPU (default)"
+    )
     parser.add_argument(
         "--precision",
         default="auto",
         choices=("auto", *PRECISIONS),
-        help="type of the weights (default: auto, float16 on CUDA and float32 on a CPU)",
+        help="type of the weights, or auto for float16 on CUDA and float32 on a CPU (default)",
     )
-
-
-def add_annotations(parser: argparse.ArgumentParser) -> None:
-    """Add `--annotations`, `--images`, `--masks` and `--ids`: which annotated photos to use."""
-    parser.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
-    )
-    parser.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    parser.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
-    parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to use (default: all)")
 
 
 def positive(text: str) -> int:

@@ -1,11 +1,22 @@
 """Annotated photos in any of the forms that are read; a further form is added here."""
 
+import argparse
 import json
 from pathlib import Path
 
 from model.datasets.cityscapes import load_cityscapes
 from model.datasets.panoptic_folder import load_panoptic_folder
 from model.datasets.records import AnnotationError, Annotations
+
+
+def add_annotations(parser: argparse.ArgumentParser) -> None:
+    """Add `--annotations`, `--images`, `--masks` and `--ids`: which annotated photos to use."""
+    parser.add_argument(
+        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
+    )
+    parser.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
+    parser.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
+    parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to use (default: all)")
 
 
 def load_annotations(path: Path, photos: Path, masks: Path | None = None, ids: str | None = None) -> Annotations:

@@ -78,7 +78,7 @@ def rgb_to_ids(rgb: Pixels) -> NDArray[np.int32]:
 def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     """(H, W) segment ids of a photo, 0 = void: exactly those of its segments.
 
-    A 16-bit PNG is of Cityscapes: its values are ids, and those that no segment has become void.
+    In a 16-bit PNG, as Cityscapes has them, values are ids; a value that no segment has becomes void.
 
     Raises:
         AnnotationError: the PNG cannot be read, has an id that no segment has, or lacks a segment's id.

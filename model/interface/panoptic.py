@@ -18,7 +18,7 @@ class Segment:
         category_id: the dataset's own id.
         category: the category's name.
         isthing: whether instances of the category are told apart.
-        score: of the detection for things; for stuff the mean softmax of its class over the segment.
+        score: a thing's detection score; for stuff the mean softmax of its class over the segment.
         area: pixels.
         bbox: x, y, width, height; exact.
     """

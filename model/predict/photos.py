@@ -109,7 +109,6 @@ class Journal:
         self.folder, self.model = folder, model
         folder.mkdir(parents=True, exist_ok=True)
         self.done = self._read()
-        self._file = (folder / JOURNAL).open("a", encoding="utf-8")
 
     def _read(self) -> dict[str, Entry]:
         path = self.folder / JOURNAL
@@ -129,13 +128,12 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Note a photo whose files are written."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
         self.done[entry["photo"]] = entry
 
     def finish(self, photos: Sequence[Photo], categories: Labels) -> None:
         """Write panoptic.json, which lists all finished photos, in one step."""
-        self._file.close()
         entries = [(photo, self.done[str(photo.path)]) for photo in photos if str(photo.path) in self.done]
         content = {
             "images": [

@@ -1,9 +1,8 @@
-"""`python -m model.training`: train a network on a COCO-panoptic folder.
+"""`python -m model.training`: train a network on annotated photos.
 
-    python -m model.training --config camvid_demo --annotations panoptic_train.json --images train \
-        --masks panoptic_train --out runs/demo
+    python -m model.training --config camvid_demo --annotations train.json --images photos --masks masks --out run
 
-A run that was stopped goes on where it was.
+A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m model.training ...` trains on N GPUs.
 """
 
 import argparse
@@ -14,8 +13,8 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, add_annotations, new_parser, run
-from model.datasets.load import load_annotations
+from model.command import CommandError, new_parser, run
+from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageRecord
 from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
@@ -31,27 +30,29 @@ from model.training.validation import Validation
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     result = new_parser(__doc__)
-    result.add_argument("--config", required=True, choices=RECIPES, help="recipe")
+    result.add_argument("--config", required=True, choices=RECIPES, help="recipe: every number of the run")
     add_annotations(result)
-    result.add_argument("--instances", type=Path, help="COCO instances JSON: boxes and polygons from it, as published")
+    result.add_argument("--instances", type=Path, help="COCO instances JSON to take boxes and polygons from")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
-    result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
-    result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND is caffe (published) or torchvision")
-    result.add_argument("--val-annotations", type=Path, help="COCO-panoptic JSON to score at each checkpoint")
-    result.add_argument("--val-images", type=Path, help="its photos (default: --images)")
-    result.add_argument("--val-masks", type=Path, help="its PNGs (default: --masks)")
-    result.add_argument("--val-ids", help="FILE:KEY, as --ids")
-    result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default 300)")
+    result.add_argument("--init-from", type=Path, help="checkpoint or archive to start from")
+    result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND: caffe (as published) or torchvision")
+    result.add_argument("--val-annotations", type=Path, help="annotations to score on at each checkpoint")
+    result.add_argument("--val-images", type=Path, help="their photos (default: --images)")
+    result.add_argument("--val-masks", type=Path, help="their PNGs (default: --masks)")
+    result.add_argument("--val-ids", help="FILE:KEY, which of them, as --ids")
+    result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default: 300)")
     result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
-    result.add_argument("--minutes", type=float, help="wall-clock budget; the learning rate then ends with it")
-    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    result.add_argument("--bfloat16", action="store_true", help="dense convolutions in bfloat16 (the demo always)")
-    result.add_argument("--licence", default="unknown", help="of the weights, kept in every checkpoint")
+    result.add_argument("--minutes", type=float, help="end the run after so many minutes of training in all")
+    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: CUDA if there is")
+    result.add_argument(
+        "--bfloat16", action="store_true", help="dense convolutions in bfloat16 (always in camvid_demo)"
+    )
+    result.add_argument("--licence", default="unknown", help="licence of the weights, kept in every checkpoint")
     return result
 
 
 def read_validation(args: argparse.Namespace) -> Validation | None:
-    """What to score at each checkpoint."""
+    """The scorer of each checkpoint; None where no photos are named for it."""
     if args.val_annotations is None:
         return None
     photos, masks = args.val_images or args.images, args.val_masks or args.masks
@@ -59,7 +60,7 @@ def read_validation(args: argparse.Namespace) -> Validation | None:
 
 
 def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
-    """The weights before the first step."""
+    """Set the weights that a run starts from."""
     initialise(network)
     if args.backbone:
         kind, _, file = args.backbone.partition(":")
@@ -78,7 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)
     recipe = RECIPES[args.config]().for_processes(processes.count)
-    recipe = replace(recipe, bfloat16=recipe.bfloat16 or args.bfloat16)
+    recipe = replace(
+        recipe, steps=args.steps or recipe.steps, minutes=args.minutes, bfloat16=recipe.bfloat16 or args.bfloat16
+    )
     if outlines and recipe.crop:
         raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
     torch.manual_seed(SEED)
@@ -88,17 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = Checkpoint(
         recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
     )
-    trainer = Trainer(
-        checkpoint,
-        network.to(processes.device),
-        dataset,
-        recipe,
-        args.out,
-        processes,
-        args.steps,
-        args.minutes,
-        read_validation(args),
-    )
+    network = network.to(processes.device)
+    trainer = Trainer(checkpoint, network, dataset, recipe, args.out, processes, read_validation(args))
     if trainer.resume() and processes.is_first:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
@@ -110,10 +104,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | None) -> Annotations:
-    """Only the photos with a thing that is no crowd, as published: the others teach the box head nothing (quirk Q18).
+    """The photos with a thing that is no crowd: the others teach the box head nothing (quirk Q18).
 
     Raises:
-        CommandError: none is left.
+        CommandError: there are none.
     """
     things = annotations.categories.things.index
 

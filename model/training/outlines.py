@@ -1,4 +1,4 @@
-"""Boxes and polygons of a COCO instances file: what the published networks were trained on (SPEC 16)."""
+"""Boxes and polygons of a COCO instances file, which the published networks were trained on."""
 
 import json
 from pathlib import Path
@@ -19,8 +19,8 @@ class Outline(NamedTuple):
     Attributes:
         kind: class 1..T.
         box: xyxy in pixels of the photo, ends inclusive.
-        iscrowd: a group.
-        polygons: lists of x, y, x, y, ...; none for a crowd.
+        iscrowd: whether it is a group whose instances are not told apart.
+        polygons: rings, each x, y, x, y, ... in pixels of the photo; none for a crowd.
     """
 
     kind: int
@@ -30,14 +30,14 @@ class Outline(NamedTuple):
 
 
 def load_outlines(path: Path, labels: Labels) -> dict[int, list[Outline]]:
-    """The usable things of each image id.
+    """The usable things of each photo, by image id.
 
     Args:
-        path: of a COCO instances JSON.
+        path: COCO instances JSON.
         labels: the classes of the data set.
 
     Raises:
-        AnnotationError: it is not one, or a thing that is no crowd has no polygons.
+        AnnotationError: it is no such JSON, or a thing that is no crowd has no polygons.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -68,14 +68,14 @@ def _outline(entry: dict[str, Any], things: Labels, width: int, height: int) -> 
 
 
 def flip(outline: Outline, width: int) -> Outline:
-    """Left to right in a photo of this width."""
+    """The outline in a photo of this width with left and right exchanged."""
     x1, y1, x2, y2 = outline.box
     polygons = [[value if i % 2 else width - value - 1 for i, value in enumerate(ring)] for ring in outline.polygons]
     return outline._replace(box=(width - x2 - 1, y1, width - x1 - 1, y2), polygons=polygons)
 
 
 def draw(polygons: list[list[float]], height: int, width: int) -> Tensor:
-    """(H, W) bool: the polygons filled, their edges included."""
+    """(H, W) bool mask: the polygons filled, with their edges."""
     canvas = Image.new("L", (width, height))
     for ring in polygons:
         ImageDraw.Draw(canvas).polygon(ring, outline=1, fill=1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model.benchmark.__main__ import StandIns
-from model.evaluate.multi_scale import MultiScale, blend, mirror
+from model.evaluate.multi_scale import MultiScale, interpolate, mirror
 from model.interface import codec
 from model.interface.panoptic import Pixels
 from model.network.structures import Chosen
@@ -61,7 +61,7 @@ def test_boxes_mirror_and_mirror_back() -> None:
     assert torch.equal(mirror(mirror(box, 10), 10), box)
 
 
-def test_blend_interpolates_and_stops_at_the_ends() -> None:
+def test_interpolate_interpolates_and_stops_at_the_ends() -> None:
     line = torch.tensor([[[0.0, 10, 20]]])
-    assert blend(line, torch.tensor([-1.0, 0.25, 1, 5]), 2).flatten().tolist() == [0, 2.5, 10, 20]
-    assert torch.equal(blend(line, torch.arange(3.0), 2), line)
+    assert interpolate(line, torch.tensor([-1.0, 0.25, 1, 5]), 2).flatten().tolist() == [0, 2.5, 10, 20]
+    assert torch.equal(interpolate(line, torch.arange(3.0), 2), line)

@@ -175,10 +175,6 @@ def test_png_writer_is_exact(height: int, width: int, seed: int) -> None:
     assert np.array_equal(read, ids_to_rgb(ids))
 
 
-def test_ids_are_split_over_the_channels() -> None:
-    assert ids_to_rgb(np.array([[1 + 256 * 2 + 65536 * 3]])).tolist() == [[[1, 2, 3]]]
-
-
 @pytest.mark.skipif(not (SHARED / "data/photos").is_dir(), reason="no photos: name their folder in UPSNET_SHARED")
 def test_the_photos_are_treated_as_their_manifest_says() -> None:
     folder = SHARED / "data/photos"
