@@ -14,11 +14,12 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from service.engine import Engine
 from service.http import openapi
 from service.http.envelope import Envelope
+from service.http.keys import check_key, key_schemes
 from service.http.pages import add_pages
 from service.http.problems import add_error_handlers
 from service.http.schemas import Health
 from service.metrics import Metrics
-from service.panoptic import add_panoptic, check_key
+from service.panoptic import add_panoptic
 from service.settings import Settings
 from service.workers.backends import InProcess
 from service.workers.pool import WorkerPool
@@ -125,11 +126,11 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     async def live() -> Response:
         return health(200)
 
-    @app.get("/health/ready", response_model=Health, responses=openapi.NOT_READY, summary="Work is taken")
+    @app.get("/health/ready", response_model=Health, responses=openapi.not_ready(), summary="Work is taken")
     async def ready() -> Response:
         return health()
 
-    @app.get("/health", response_model=Health, responses=openapi.NOT_READY, summary="Both, in detail")
+    @app.get("/health", response_model=Health, responses=openapi.not_ready(), summary="Both, in detail")
     async def both() -> Response:
         return health()
 
@@ -138,9 +139,9 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         metrics.ready.set(engine.reason_not_ready is None)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    key_schemes = openapi.key_schemes(settings.api_keys)
+    keys = key_schemes(settings.api_keys)
 
-    @app.get("/model", responses=openapi.refusals(401, 503), dependencies=key_schemes, summary="What is served")
+    @app.get("/model", responses=openapi.refusals(401, 503), dependencies=keys, summary="What is served")
     async def model(request: Request) -> Response:
         check_key(request, settings.api_keys)
         backend, _ = engine.check_ready()

@@ -17,7 +17,7 @@ from service.batching.batcher import Batcher
 from service.batching.lanes import LARGE_WORK, Lanes
 from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, WorkerStartError
 from service.http import responses
-from service.http.responses import Answer
+from service.http.forms import Form
 from service.http.uploads import Upload, Uploads
 from service.metrics import Metrics
 from service.settings import Settings
@@ -143,9 +143,9 @@ class Engine:
     def reason_not_ready(self) -> str | None:
         """Why no work is taken now; None where it is."""
         if self.draining:
-            return "The service is stopping."
+            return NotReadyError.STOPPING
         if self.batcher is None or self.backend is None:
-            return "The model is loading."
+            return NotReadyError.LOADING
         if self.backend.live == 0:
             return "The worker is restarting."
         return None
@@ -158,15 +158,15 @@ class Engine:
         """
         reason = self.reason_not_ready
         if reason or self.backend is None or self.batcher is None:
-            raise NotReadyError(f"{reason} Try again soon.")
+            raise NotReadyError.for_now(reason or NotReadyError.LOADING)
         return self.backend, self.batcher
 
-    async def segment(self, upload: Upload, form: str, overlay: bool, request_id: str, timing: Timing) -> Answer:
-        """The answer to one image.
+    async def segment(self, upload: Upload, form: Form, overlay: bool, request_id: str, timing: Timing) -> bytes:
+        """The body of the answer to one image.
 
         Args:
             upload: with the bytes of the image file, which are given up when they are decoded.
-            form: of `negotiation.FORMS`.
+            form: the negotiated form.
             overlay: a picture over the photo in place of the map of ids.
             request_id: to be repeated in the answer.
             timing: its deadline is kept, its times are filled in.
@@ -213,8 +213,8 @@ class Engine:
         return image.work if image.work > most else _refusing(image.decode)
 
     async def _encode(
-        self, build: Callable[[], Answer], pixels: int, overlay: bool, deadline: float
-    ) -> tuple[Answer, float]:
+        self, build: Callable[[], bytes], pixels: int, overlay: bool, deadline: float
+    ) -> tuple[bytes, float]:
         """An answer and how long it took; written here where that takes less than a change of threads."""
         if pixels > ENCODED_AT_ONCE_PIXELS or overlay:
             return await self._timed("encode", deadline, self._encoding.run(build, pixels))

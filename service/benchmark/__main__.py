@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from service.benchmark.client import AddressError, Connection, Reply, Target
-from service.http.negotiation import FORMS
+from service.http.forms import MEDIA_TYPES
 from service.metrics import STAGES
 
 
@@ -162,7 +162,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="that every request sends")
     parser.add_argument("--concurrency", type=counts, default=[1, 8, 32], metavar="N,...", help="clients (1,8,32)")
     parser.add_argument("--duration", type=seconds, default=10.0, metavar="SECONDS", help="of each measurement (10)")
-    parser.add_argument("--accept", choices=FORMS, default=FORMS[0], help="form of the answer (application/json)")
+    parser.add_argument("--accept", choices=MEDIA_TYPES, default=MEDIA_TYPES[0], help="form of the answer (JSON)")
     parser.add_argument("--api-key", metavar="KEY", help="where the service needs one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="to write the figures to")
     return parser.parse_args(words)

@@ -213,9 +213,7 @@ class GuardedProtocol(H11Protocol):
                 self._close()
                 return
             request = Request(dict(self.scope))
-        answer = problem(
-            request, ProtocolError(status, f"{str(reason or msg).split(':')[0]}. Send HTTP/1.1 (RFC 9112).")
-        )
+        answer = problem(request, ProtocolError.refused(status, str(reason or msg).split(":")[0]))
         answer.headers["Connection"] = "close"
         add_headers(answer.headers, request)
         lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from model.interface.panoptic import Panoptic
 from service.app import create_app
-from service.http.openapi import ANSWER
+from service.http import openapi
 from service.http.schemas import PanopticResponse
 from tests.service.test_app import TopAndBottom, ids_of, photo, settings
 
@@ -36,7 +36,8 @@ def examples(client: TestClient) -> dict[str, Any]:
 
 
 def test_the_example_of_an_answer_is_one() -> None:
-    answer = PanopticResponse.model_validate(ANSWER, strict=False)
+    example = openapi.answers()[200]["content"]["application/json"]["example"]
+    answer = PanopticResponse.model_validate(example, strict=False)
     ids = ids_of(base64.b64decode(answer.png or ""))
     assert ids.shape == (answer.image.height, answer.image.width)
     assert (ids == 0).sum() == answer.void_area
