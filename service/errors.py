@@ -1,27 +1,30 @@
-"""Everything that can go wrong with a request, and where on its way it does.
+"""Everything that can go wrong, and the part of the data path where it does.
 
-    connection --headers--> request --body--> bytes --decode--> image --queue--> batch --device--> answer
+  connection --headers--> request --body--> bytes --decode--> image --queue--> batch --pipe--> worker --device--> answer
 
-    ServiceError
-      ProtocolError           headers   400, 431, 501, 505
-      RequestError            headers   400, 401, 404, 405, 406, 417
-      BodyError               body      400, 408, 413
-      UploadsFullError        body      429
-      ImageRefusedError       decode    413, 415, 422
-      QueueFullError          queue     429
-      DeadlineExceededError   any       504
-      ClientGoneError         any       499  in metrics only: nobody is left to answer
-      NotReadyError           device    503
-      PoisonousImageError     device    422  the image was alone when its worker died
-      InternalError           any       500  a defect; says nothing internal
+    ServiceError          the request is answered with a problem
+      ProtocolError       headers   400, 431, 501, 505
+      RequestError        headers   400, 401, 404, 405, 406, 417
+      BodyError           body      400, 408, 413
+      UploadsFullError    body      429
+      ImageRefusedError   decode    413, 415, 422
+      QueueFullError      queue     429
+      DeadlineExceededError         504  at any step
+      ClientGoneError               499  in metrics only: nobody is left to answer
+      NotReadyError       worker    503
+      PoisonousImageError worker    422  the image was alone when its worker died
+      InternalError       device    500  a defect; says nothing internal
 
-    From a device to the batcher; no client sees these
-      WorkerStartError        device    ends the service at its start; later the start is tried again
-      DeviceLostError         device    each image is tried again alone; PoisonousImageError at its second loss
-      OutOfDeviceMemoryError  device    the batch is halved, a lone image tried again; then InternalError
-      PredictionError         device    the batch is halved; InternalError for a lone image
+    Failures of a batch, after which `service.batching.recovery` tries its images again
+      SharedMemoryError       pipe    no memory for the images
+      DeviceLostError         worker  it ended: each image is tried again alone, and is poisonous if another worker ends
+      OutOfDeviceMemoryError  device  the batch is halved
+      PredictionError         device  the batch is halved until the image that causes it is alone: 500
 
-A message reaches the client: it says what happened, what was expected and what to do, and names no path.
+    WorkerStartError          worker  ends the start of the service; a worker that ends later is started again
+
+The message of a ServiceError reaches the client: it says what happened, what was expected and what to do, and names no
+path.
 """
 
 import random
@@ -266,12 +269,20 @@ class WorkerStartError(Exception):
     """A worker cannot start; the message is one line."""
 
 
+class SharedMemoryError(Exception):
+    """There is not enough shared memory; the message is one line and says what to do."""
+
+
+class PredictionError(Exception):
+    """The predictor failed on a batch; it may answer others."""
+
+
 class DeviceLostError(Exception):
     """The worker ended before it answered.
 
     Args:
         message: what is known of its end.
-        started: whether it had begun the batch; a batch it never saw is beyond suspicion.
+        started: whether it had begun the batch; one that it never began cannot be the cause.
     """
 
     def __init__(self, message: str, *, started: bool) -> None:
@@ -281,7 +292,3 @@ class DeviceLostError(Exception):
 
 class OutOfDeviceMemoryError(Exception):
     """The batch did not fit into the device's memory."""
-
-
-class PredictionError(Exception):
-    """The predictor failed on this batch; the worker goes on."""

@@ -108,5 +108,5 @@ def _binary(description: str) -> dict[str, Any]:
 
 
 FORMS: tuple[Form, ...] = (Json(), Png(), Multipart(), Zip())
-"""The first is the answer to a client that does not mind, and the first of those that it likes equally."""
+"""In order of preference: a client that accepts several equally gets the first of them."""
 MEDIA_TYPES = tuple(form.media_type for form in FORMS)

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def service_error(request: Request, error: Exception) -> ServiceError:
-    """The error that the client is told of. What is no error of a client's is logged, and told as an InternalError."""
+    """The error to answer with. A defect is logged, with the trace if it is ours, and becomes an InternalError."""
     match error:
         case ServiceError():
             return error
@@ -28,7 +28,7 @@ def service_error(request: Request, error: Exception) -> ServiceError:
         case RequestValidationError():
             first = error.errors()[0]
             return RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")
-        case PredictionError():  # its message has the worker's trace; ours would show only how the message got here
+        case PredictionError():  # happened in a worker: our own trace would only show how the message came here
             log.error("request %s failed in the worker: %s", request_id(request), error)
         case _:
             log.error("request %s failed", request_id(request), exc_info=error)
@@ -36,12 +36,12 @@ def service_error(request: Request, error: Exception) -> ServiceError:
 
 
 def describe(error: ServiceError, request_id: str) -> Problem:
-    """An error as its client reads it."""
+    """The JSON of an error."""
     return Problem(title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=request_id)
 
 
 def problem(request: Request, error: ServiceError) -> Response:
-    """The answer that tells of an error."""
+    """The answer to a request that ended in an error of the service."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
