@@ -1,6 +1,7 @@
 """The examples at /docs are what the service says."""
 
 import base64
+import importlib
 import re
 import time
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from model.interface import codec
 from model.interface.panoptic import Panoptic
 from service.app import create_app
 from service.http import openapi
+from service.http.forms import MEDIA_TYPES
 from service.http.schemas import PanopticResponse
 from tests.service.test_app import TopAndBottom, ids_of, photo, settings
 
@@ -33,6 +36,24 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
 def examples(client: TestClient) -> dict[str, Any]:
     described = client.get("/openapi.json").json()["paths"]["/panoptic"]["post"]["responses"]
     return {status: next(iter(answer["content"].values()))["example"] for status, answer in described.items()}
+
+
+def test_nothing_is_encoded_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(codec, "encode_png")
+    importlib.reload(openapi)
+
+
+def test_docs_name_every_form_and_every_status_of_an_error() -> None:
+    answers = openapi.answers()
+    assert tuple(answers[200]["content"]) == MEDIA_TYPES
+    assert list(answers) == [200, 400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 504]
+    assert list(openapi.refusals(503, 401)) == [401, 503]
+
+
+def test_the_parameters_are_those_that_are_read() -> None:
+    parameters = {each["name"]: each for each in openapi.request_parts()["parameters"]}
+    assert set(parameters) == {"view", "X-Deadline-Ms"}
+    assert parameters["view"]["schema"] == {"type": "string", "enum": ["ids", "overlay"], "default": "ids"}
 
 
 def test_the_example_of_an_answer_is_one() -> None:
