@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,6 @@ from PIL import Image
 from model.interface.categories import Category
 from model.interface.panoptic import Panoptic, Segment
 from service.app import create_app
-from service.http.forms import FORMS, MEDIA_TYPES, Form
-from service.http.request import VIEWS
-from service.http.responses import build
 from service.settings import Settings
 from tests.paths import SHARED
 
@@ -108,20 +106,40 @@ def test_the_bytes_decide_whatever_the_type_says(client: TestClient, kind: str |
     assert client.post("/panoptic", content=photo(), headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("form", FORMS, ids=MEDIA_TYPES)
-@pytest.mark.parametrize("view", VIEWS)
-def test_an_answer_comes_in_the_form_and_with_the_view_that_is_asked_for(
-    client: TestClient, form: Form, view: str
-) -> None:
-    headers = {"Accept": form.media_type, "X-Request-ID": "abc-1"}
-    answer = client.post(f"/panoptic?view={view}", content=photo(200, 100), headers=headers)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, form.content_type)
-    assert answer.headers["vary"] == "Accept"
-    under = np.full((100, 200, 3), (10, 200, 30), np.uint8) if view == "overlay" else None
-    colors = {label.id: label.color for label in LABELS}
-    panoptic = TopAndBottom().answer(100, 200)
-    if form.media_type != "application/zip":  # which holds the time of its making
-        assert answer.content == build(form, panoptic, "halves@00000000", "abc-1", under, colors)
+def test_png_answer_carries_the_json(client: TestClient) -> None:
+    answer = client.post("/panoptic", content=photo(), headers={"Accept": "image/png"})
+    assert answer.headers["content-type"] == "image/png"
+    image = Image.open(io.BytesIO(answer.content))
+    assert image.size == (6, 4)
+    facts = json.loads(image.text["panoptic"])
+    assert {segment["id"] for segment in facts["segments_info"]} == set(np.unique(ids_of(answer.content)))
+    assert "png" not in facts
+
+
+def test_multipart_answer_has_two_parts(client: TestClient) -> None:
+    answer = client.post("/panoptic", content=photo(), headers={"Accept": "multipart/mixed"})
+    kind, boundary = answer.headers["content-type"].split("; boundary=")
+    assert kind == "multipart/mixed"
+    _, first, second, end = answer.content.split(b"--" + boundary.encode())
+    assert json.loads(first.split(b"\r\n\r\n", 1)[1])["image"]["width"] == 6
+    assert ids_of(second.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")).shape == (4, 6)
+    assert end == b"--\r\n"
+
+
+def test_zip_answer_is_a_panoptic_folder(client: TestClient) -> None:
+    answer = client.post("/panoptic", content=photo(), headers={"Accept": "application/zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        folder = json.loads(archive.read("panoptic.json"))
+        ids = ids_of(archive.read("panoptic/image.png"))
+    assert {segment["id"] for segment in folder["annotations"][0]["segments_info"]} == set(np.unique(ids))
+    assert {label["id"] for label in folder["categories"]} == {7, 26}
+
+
+def test_overlay_is_a_picture_of_the_photos_size(client: TestClient) -> None:
+    answer = client.post("/panoptic?view=overlay", content=photo(200, 100), headers={"Accept": "image/png"})
+    image = Image.open(io.BytesIO(answer.content))
+    assert image.size == (200, 100)
+    assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 2
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,65 @@
-"""What clients read of errors, and the drawing of where each belongs."""
+"""Every error of the service: what a client reads, and where the drawing has it."""
 
+import inspect
 import re
-from typing import Any
 
 import pytest
 
 from service import errors
-from service.errors import BodyError, NotReadyError, ProtocolError, QueueFullError, RequestError, ServiceError
+from service.errors import (
+    BodyError,
+    InvalidError,
+    NotReadyError,
+    ProtocolError,
+    QueueFullError,
+    RequestError,
+    ServiceError,
+)
+
+ALL = {name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__}
+FINAL = [kind for kind in ALL.values() if issubclass(kind, ServiceError) and kind not in (ServiceError, InvalidError)]
+
+
+def test_every_error_is_in_the_drawing_and_nothing_else() -> None:
+    drawn = set(re.findall(r"\b(\w+Error)\b", inspect.getdoc(errors) or ""))
+    assert drawn == set(ALL) - {"InvalidError"}
+
+
+@pytest.mark.parametrize("kind", FINAL, ids=lambda kind: kind.__name__)
+def test_each_error_has_an_outcome_and_names_of_its_own(kind: type[ServiceError]) -> None:
+    assert kind.outcome in ("rejected", "invalid", "expired", "cancelled", "failed")
+    entries = kind._KINDS.values() if issubclass(kind, InvalidError) else [(kind.code, kind.title)]
+    for code, title in entries:
+        assert re.fullmatch("[a-z_0-9]+", code)
+        assert re.fullmatch("[A-Z][A-Za-z ]+", title)
+
+
+def test_no_code_stands_for_two_errors() -> None:
+    codes = [
+        code
+        for kind in FINAL
+        for code in ([code for code, _ in kind._KINDS.values()] if issubclass(kind, InvalidError) else [kind.code])
+    ]
+    assert len(codes) == len(set(codes))
+
+
+def test_what_passes_says_when_to_try_again_and_what_does_not_pass_does_not() -> None:
+    assert errors.QueueFullError(7).retry_after == 7
+    assert errors.NotReadyError("The model is loading.").retry_after == 2
+    assert errors.UploadsFullError().retry_after in (1, 2, 3)
+    assert errors.PoisonousImageError().retry_after is None
+    assert errors.DeadlineExceededError().retry_after is None
+
+
+def test_an_unknown_status_is_told_as_a_bad_request() -> None:
+    assert RequestError(418, "A teapot.").code == "bad_request"
+
+
+def test_the_drawing_has_the_statuses_of_each_error() -> None:
+    drawn = dict(re.findall(r"^ {2,}(\w+Error) +(.*)$", inspect.getdoc(errors) or "", re.MULTILINE))
+    for kind in FINAL:
+        statuses = sorted(kind._KINDS) if issubclass(kind, InvalidError) else [kind.status]
+        assert [int(status) for status in re.findall(r"\b\d{3}\b", drawn[kind.__name__])] == statuses, kind
 
 
 @pytest.mark.parametrize(
@@ -105,33 +158,3 @@ def test_what_clients_send_is_repeated_in_part() -> None:
         RequestError.unknown_expectation(long, ""): 50,
     }
     assert {error: len(re.findall(r"x{2,}", error.detail)[0]) for error in echoes} == echoes
-
-
-def test_a_status_without_a_kind_is_described_as_a_bad_request() -> None:
-    error = RequestError(418, "I am a teapot.")
-    assert (error.status, error.code, error.title, error.outcome) == (418, "bad_request", "Bad request", "invalid")
-
-
-def classes() -> dict[str, Any]:
-    found = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
-    return {name: value for name, value in found.items() if issubclass(value, Exception)}
-
-
-def test_the_drawing_names_every_error_and_its_statuses() -> None:
-    drawn = dict(re.findall(r"^ {4,6}(\w+Error) +(.*)$", errors.__doc__ or "", re.MULTILINE))
-    assert set(drawn) == set(classes()) - {"InvalidError"}  # which is only what some have in common
-    for name, error in classes().items():
-        if name not in ("ServiceError", "InvalidError") and issubclass(error, ServiceError):
-            statuses = sorted(getattr(error, "_KINDS", None) or [error.status])
-            assert [int(status) for status in re.findall(r"\b\d{3}\b", drawn[name])] == statuses, name
-
-
-def test_a_code_means_one_thing() -> None:
-    kinds = [
-        (code, title)
-        for error in classes().values()
-        if issubclass(error, ServiceError) and error is not ServiceError
-        for code, title in (getattr(error, "_KINDS", {}).values() or [(error.code, error.title)])
-    ]
-    named = [(code, title) for code, title in kinds if code != "internal_error"]
-    assert len({code for code, _ in named}) == len(named) == len({title for _, title in named})
