@@ -1,21 +1,30 @@
-"""Everything that can go wrong with a request, and the arrow of the data path it belongs to.
+"""Everything that can go wrong, and the part of the data path where it does.
 
-    connection --headers--> request --body--> bytes --decode--> image --queue--> batch --device--> answer
+  connection --headers--> request --body--> bytes --decode--> image --queue--> batch --pipe--> worker --device--> answer
 
-    ServiceError
+    ServiceError          the request is answered with a problem
       ProtocolError       headers   400, 431, 501, 505
       RequestError        headers   400, 401, 404, 405, 406, 417
       BodyError           body      400, 408, 413
       UploadsFullError    body      429
       ImageRefusedError   decode    413, 415, 422
       QueueFullError      queue     429
-      DeadlineExceededError         504  at any hand-over
+      DeadlineExceededError         504  at any step
       ClientGoneError               499  in metrics only: nobody is left to answer
-      NotReadyError       device    503
-      PoisonousImageError device    422  the image was alone when its worker died
+      NotReadyError       worker    503
+      PoisonousImageError worker    422  the image was alone when its worker died
       InternalError       device    500  a defect; says nothing internal
 
-A message reaches the client: it says what happened, what was expected and what to do, and names no path.
+    Failures of a batch, after which `service.batching.recovery` tries its images again
+      SharedMemoryError       pipe    no memory for the images
+      DeviceLostError         worker  it ended: each image is tried again alone, and is poisonous if another worker ends
+      OutOfDeviceMemoryError  device  the batch is halved
+      PredictionError         device  the batch is halved until the image that causes it is alone: 500
+
+    WorkerStartError          worker  ends the start of the service; a worker that ends later is started again
+
+The message of a ServiceError reaches the client: it says what happened, what was expected and what to do, and names no
+path.
 """
 
 import random
@@ -176,8 +185,12 @@ class WorkerStartError(Exception):
     """A worker cannot start; the message is one line."""
 
 
+class SharedMemoryError(Exception):
+    """There is not enough shared memory; the message is one line and says what to do."""
+
+
 class PredictionError(Exception):
-    """The predictor failed on a batch, and may not on another."""
+    """The predictor failed on a batch; it may answer others."""
 
 
 class DeviceLostError(Exception):
@@ -185,7 +198,7 @@ class DeviceLostError(Exception):
 
     Args:
         message: what is known of its end.
-        started: whether it had begun the batch; a batch it never saw is beyond suspicion.
+        started: whether it had begun the batch; one that it never began cannot be the cause.
     """
 
     def __init__(self, message: str, *, started: bool) -> None:

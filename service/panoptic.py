@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service.engine import Engine, Timing
-from service.errors import ClientGoneError, InternalError, NotReadyError, PredictionError, RequestError, ServiceError
+from service.errors import ClientGoneError, InternalError, PredictionError, RequestError, ServiceError
 from service.http import negotiation, openapi
 from service.http.body import read_image
 from service.http.problems import problem, request_id
@@ -60,7 +60,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         started = time.monotonic()
         timing = Timing(started)
         status, code, outcome = 500, "internal_error", "failed"
-        engine.requests.add(task := asyncio.current_task())
         try:
             result = await answer(engine, request, timing, started)
             status, code, outcome = 200, "ok", "ok"
@@ -81,7 +80,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             log.error("request %s failed", request_id(request), exc_info=error)
             return problem(request, InternalError())
         finally:
-            engine.requests.discard(task)
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
 
     app.router.add_api_route(
@@ -113,16 +111,10 @@ async def answer(engine: Engine, request: Request, timing: Timing, started: floa
     form = negotiation.choose_form(request.headers.get("accept"))
     overlay = parse_view(request)
     timing.deadline = started + deadline_seconds(request, settings.deadline_ms)
-    engine.check_ready()
-    try:
-        with Upload(engine.uploads) as upload:
-            await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
-            work = engine.segment(upload, form, overlay, request_id(request), timing)
-            return await unless_gone(request, work)
-    except asyncio.CancelledError:
-        if not engine.gave_up:
-            raise
-        raise NotReadyError("The service has stopped. Try again soon.") from None
+    with engine.request(), Upload(engine.uploads) as upload:
+        await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
+        work = engine.segment(upload, form, overlay, request_id(request), timing)
+        return await unless_gone(request, work)
 
 
 class CountedResponse(Response):
