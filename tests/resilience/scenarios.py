@@ -4,7 +4,6 @@ import asyncio
 import functools
 import multiprocessing
 import os
-import signal
 import time
 from collections import Counter
 from typing import Any
@@ -94,8 +93,8 @@ async def overload(seconds: float, factory: Any, capacity: float) -> None:
     good = sum(reply.status == 200 for reply in replies)
     p99 = refused[int(0.99 * len(refused))]
     print(
-        f"\noverload: {sent} requests in {seconds:.0f} s: goodput {100 * good / took / capacity:.1f} % of {capacity:.0f}/s, "
-        f"refusals p99 {1000 * p99:.2f} ms, {engine.late} expired on the device, {statuses(replies)}"
+        f"\noverload: {sent} requests in {seconds:.0f} s: goodput {100 * good / took / capacity:.1f} % "
+        f"of {capacity:.0f}/s, refusals p99 {1000 * p99:.2f} ms, {engine.late} expired on the device, {statuses(replies)}"
     )
     assert engine.late == 0
     assert all(reply.retry_after and reply.retry_after >= 1 for reply in replies if reply.status == 429)
@@ -133,8 +132,8 @@ async def shortage(requests: int, factory: Any) -> None:
         replies += await closed_loop(engine.send, images[:32], clients=32)
         recovered = engine.largest_batch
     print(
-        f"\nshortage: {len(replies)} requests with memory for 3 images: {statuses(replies)}, batches of at most {shrunk}, "
-        f"then of {recovered} again"
+        f"\nshortage: {len(replies)} requests with memory for 3 images: {statuses(replies)}, "
+        f"batches of at most {shrunk}, then of {recovered} again"
     )
     assert statuses(replies) == {200: len(replies)}
     assert all(reply.equal for reply in replies)

@@ -97,9 +97,7 @@ async def reconcile(port: int, requests: int) -> None:
         await asyncio.sleep(0.05)
     await probe.close()
     finished = sum(counted.values()) - sum(seen.values())  # of those that left: 499, or answered before it was noticed
-    print(
-        f"\ncounts: client saw {dict(seen)}, left {left} times; service counted {dict(counted)}, outcomes {outcomes:.0f}"
-    )
+    print(f"\nclient saw {dict(seen)}, left {left} times; service counted {dict(counted)}, outcomes {outcomes:.0f}")
     assert outcomes == sum(counted.values())
     assert finished == left
     assert all(counted[status] == count for status, count in seen.items() if status not in ("200", "429", "504"))

@@ -1,4 +1,4 @@
-"""Faults behind the queue seen through HTTP, on emulated workers and with a hundred requests each on the demo archive."""
+"""Faults behind the queue, seen through HTTP: on emulated workers, and a hundred requests each on the demo archive."""
 
 import asyncio
 import contextlib
