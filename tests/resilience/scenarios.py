@@ -93,8 +93,8 @@ async def overload(seconds: float, factory: Any, capacity: float) -> None:
     good = sum(reply.status == 200 for reply in replies)
     p99 = refused[int(0.99 * len(refused))]
     print(
-        f"\noverload: {sent} requests in {seconds:.0f} s: goodput {100 * good / took / capacity:.1f} % "
-        f"of {capacity:.0f}/s, refusals p99 {1000 * p99:.2f} ms, {engine.late} expired on the device, {statuses(replies)}"
+        f"\noverload: {sent} requests in {seconds:.0f} s: goodput {100 * good / took / capacity:.1f} % of "
+        f"{capacity:.0f}/s, refusals p99 {1000 * p99:.2f} ms, {engine.late} expired on the device, {statuses(replies)}"
     )
     assert engine.late == 0
     assert all(reply.retry_after and reply.retry_after >= 1 for reply in replies if reply.status == 429)

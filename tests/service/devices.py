@@ -1,6 +1,7 @@
 """A device that does what the test says when it says so, and what drives a batcher with it."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -50,9 +51,9 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), 10))
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**fixtures), 10))
 
-    run.__name__ = test.__name__
     return run
