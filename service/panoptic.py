@@ -6,7 +6,7 @@ import time
 from fastapi import FastAPI, Request, Response
 
 from service.engine import Engine, Timing
-from service.errors import ClientGoneError, NotReadyError
+from service.errors import ClientGoneError
 from service.http import openapi
 from service.http.body import read_image
 from service.http.keys import check_key, key_schemes
@@ -25,7 +25,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
     async def panoptic(request: Request) -> Response:
         started = time.monotonic()
         status, code, outcome = 200, "ok", "ok"
-        engine.requests.add(task := asyncio.current_task())
         try:
             return await answer(engine, request, started)
         except asyncio.CancelledError:
@@ -39,7 +38,6 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
                 refusals.note(error.detail)
             return problem(request, error)
         finally:
-            engine.requests.discard(task)
             metrics.request_finished(status, code, outcome, time.monotonic() - started)
 
     app.router.add_api_route(
@@ -70,15 +68,9 @@ async def answer(engine: Engine, request: Request, started: float) -> Response:
     form = choose_form(request.headers.get("accept"))
     overlay = parse_view(request) == "overlay"
     timing = Timing(started + deadline_seconds(request, settings.deadline_ms))
-    engine.check_ready()
-    try:
-        with Upload(engine.uploads) as upload:
-            await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
-            work = engine.segment(upload, form, overlay, request_id(request), timing)
-            content = await unless_gone(request, work)
-    except asyncio.CancelledError:
-        if not engine.gave_up:
-            raise
-        raise NotReadyError.for_now("The service has stopped.") from None
+    with engine.request(), Upload(engine.uploads) as upload:
+        await read_image(request, upload, settings.max_bytes, settings.body_timeout_ms / 1000, timing.deadline)
+        work = engine.segment(upload, form, overlay, request_id(request), timing)
+        content = await unless_gone(request, work)
     headers = {"Server-Timing": timing.header(), "Vary": "Accept"}
     return CountedResponse(engine.uploads, content, headers, form.content_type)

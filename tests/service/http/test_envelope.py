@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.http.envelope import DISCARD_SECONDS, Envelope
 from tests.resilience.client import free_port, our_server, serving
+from tests.service.halves import TopAndBottom, photo, settings
 from tests.service.http.test_body import by_requests, by_urllib
-from tests.service.test_app import TopAndBottom, photo, settings
 
 LIMIT = 1_000_000
 ROUTES = ["/", "/docs", "/metrics", "/model", "/openapi.json", "/health", "/health/live", "/health/ready"]

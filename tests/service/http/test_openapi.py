@@ -18,7 +18,7 @@ from service.app import create_app
 from service.http import openapi
 from service.http.forms import MEDIA_TYPES
 from service.http.schemas import PanopticResponse
-from tests.service.test_app import TopAndBottom, ids_of, photo, settings
+from tests.service.halves import TopAndBottom, ids_of, photo, settings
 
 
 class Broken(TopAndBottom):
@@ -88,8 +88,9 @@ def test_the_example_of_a_refusal_is_what_is_said(client: TestClient, status: in
     engine = client.app.state.engine  # type: ignore[attr-defined]
     if status == 429:
         for _ in range(2):
-            engine.batcher.admission.reserve()
-    engine.draining = status == 503
+            engine.admission.reserve()
+    if status == 503:
+        client.portal.call(engine.drain, 0.0)  # type: ignore[union-attr]
     answer = client.post("/panoptic", **{"content": photo(), **request_})
     assert answer.status_code == status
     said, example = ({**body, "request_id": ""} for body in (answer.json(), examples(client)[str(status)]))
