@@ -88,8 +88,7 @@ class Predictor:
         name, kernel = archive.full_name(path, metadata), ops.kernel(device)
         self.categories = metadata.categories
         self.served = ServedModel(name, metadata, device, precision, kernel)
-        self.metadata, self.model_name = metadata, self.served.name
-        self.device, self.precision, self.kernel = device, precision, self.served.kernel
+        self.metadata = metadata  # `model.evaluate` reads it, here and of its own predictors
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width the network works at: images that agree in it can share a batch."""

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -54,9 +54,13 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 
+    def batch_size(self, on_cpu: bool) -> int:
+        """Images in a batch: as set, or else as many as suit the device."""
+        return self.max_batch_size or (1 if on_cpu else 8)
+
     @field_validator("warmup_sizes", mode="before")
     @classmethod
-    def _parse_sizes(cls, value: Any) -> Any:
+    def _parse_sizes(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         sizes = []
@@ -69,7 +73,7 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _parse_words(cls, value: Any) -> Any:
+    def _parse_words(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
     @field_validator("device")

@@ -16,15 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from model.interface.panoptic import Pixels
+from service.errors import SharedMemoryError
 
 SMALLEST_BLOCK = 1 << 20
 IDLE_BLOCKS = 4
 IDLE_BYTES, CALM_BYTES = 256 << 20, 32 << 20
 """Of idle blocks, while batches come and after a while without: new memory costs a large image a tenth of a second."""
-
-
-class SharedMemoryError(Exception):
-    """Shared memory cannot be had; the message is one line and says what to do."""
 
 
 class Place(NamedTuple):

@@ -10,12 +10,25 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
-from typing import Any, TypeVar
+from typing import TypeVar, assert_never
 
 import numpy as np
 
-from model.interface.panoptic import Panoptic, Pixels
+from model.interface.panoptic import Panoptic, Pixels, Segment
+from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
+from service.workers.messages import (
+    Batch,
+    Done,
+    Failed,
+    Forget,
+    FromWorker,
+    NewBlock,
+    OutOfMemory,
+    Ready,
+    Refused,
+    ToWorker,
+)
 from service.workers.process import Factory, main
 from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
@@ -42,7 +55,7 @@ class _Order:
     images: list[Pixels]
     block: Block
     places: list[Place]
-    answer: asyncio.Future[list[Any]]
+    answer: asyncio.Future[list[tuple[Segment, ...]]]
 
 
 class Worker:
@@ -53,14 +66,17 @@ class Worker:
         warmup_sizes: heights and widths to run before it is ready.
 
     Raises:
-        WorkerStartError: this process has too much open.
+        WorkerStartError: the front has too many files open.
 
     Attributes:
-        description: metadata, device, precision, kernel and model_name of its predictor, once ready.
-        device_memory: bytes it last said to hold.
-        ended: done when the process is no more.
-        outstanding: batches that `run` was called with and has not returned from.
+        served: what its predictor has loaded; set by `start`.
+        device_memory: bytes that it holds on its device, as it last said.
+        device_memory_total: bytes that its device has.
+        ended: done when the process has ended.
+        outstanding: calls of `run` that have not returned.
     """
+
+    served: ServedModel
 
     def __init__(self, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -68,10 +84,9 @@ class Worker:
         self._orders: dict[int, _Order] = {}
         self._sent = 0
         self.outstanding = 0
-        self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._ready: asyncio.Future[ServedModel] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self.description: dict[str, Any] = {}
-        self.device_memory = self.pid = 0
+        self.device_memory = self.device_memory_total = self.pid = 0
         self._spawned: asyncio.Future[None] | None = None
         self._calm: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Future[None] | None = None
@@ -98,7 +113,7 @@ class Worker:
         self._far_end.close()  # so that its end of the pipe ends with it
         self._loop.add_reader(self._pipe.fileno(), self._read)
         self._look_whether_stopped(0)
-        self.description = await self._ready
+        self.served = await self._ready
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image.
@@ -117,7 +132,7 @@ class Worker:
         try:
             await self._copy(_write, order)
             self._sent += 1
-            self._send(("batch", self._sent, block.number, places))
+            self._send(Batch(self._sent, block.number, places))
             self._orders[self._sent] = order
             segments = await order.answer
             maps = await self._copy(_read_maps, order)
@@ -153,7 +168,7 @@ class Worker:
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)
         if new:
-            self._send(("block", block.number, block.size))
+            self._send(NewBlock(block.number, block.size))
             reduction.send_handle(self._pipe, block.descriptor, self.pid)
         return block
 
@@ -171,9 +186,9 @@ class Worker:
     def _forget(self, closed: list[Block]) -> None:
         for block in closed:
             with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
-                self._send(("forget", block.number))
+                self._send(Forget(block.number))
 
-    def _send(self, message: tuple[Any, ...]) -> None:
+    def _send(self, message: ToWorker) -> None:
         if not self.ended.done():
             try:
                 self._pipe.send(message)
@@ -184,27 +199,39 @@ class Worker:
 
     def _read(self) -> None:
         try:
-            self._take(*self._pipe.recv())
+            self._take(self._pipe.recv())
         except (EOFError, OSError):
             self._lose("it ended unasked")
+        except Exception:  # a bug: nothing that it says from here on can be trusted
+            self._lose("it sent an unknown message")
+            raise
 
-    def _take(self, kind: str, content: Any, *rest: int) -> None:
-        if kind == "ready":
-            self.device_memory = rest[0]
-            self._ready.set_result(content)
-        elif kind == "refused":
-            self._ready.set_exception(WorkerStartError(content))
+    def _take(self, message: FromWorker) -> None:
+        match message:
+            case Ready(served, memory, total):
+                self.device_memory, self.device_memory_total = memory, total
+                self._ready.set_result(served)
+            case Refused(reason):
+                self._ready.set_exception(WorkerStartError(reason))
+            case Done(number, segments, memory):
+                self._answer(number, memory, segments)
+            case OutOfMemory(number, reason, memory):
+                self._answer(number, memory, OutOfDeviceMemoryError(reason))
+            case Failed(number, reason, memory):
+                self._answer(number, memory, PredictionError(reason))
+            case _:
+                assert_never(message)
+
+    def _answer(self, number: int, device_memory: int, found: list[tuple[Segment, ...]] | Exception) -> None:
+        """Give one batch its segments or its error; whoever asked may have left."""
+        self.device_memory = device_memory
+        answer = self._orders.pop(number).answer
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
         else:
-            number, self.device_memory = rest
-            answer = self._orders.pop(number).answer
-            if answer.done():
-                return
-            if kind == "done":
-                answer.set_result(content)
-            elif kind == "memory":
-                answer.set_exception(OutOfDeviceMemoryError(content))
-            else:
-                answer.set_exception(PredictionError(content))
+            answer.set_result(found)
 
     def _lose(self, reason: str, by_us: bool = False) -> None:
         """The process is no more: fail what it had; only the first of its batches can be the cause."""
