@@ -1,7 +1,7 @@
-"""What runs in a worker: one predictor on one device, batches in over shared memory, maps out the same way.
+"""The program of a worker: one predictor on one device. Images and maps pass through shared memory.
 
-The front starts it with `spawn`; nothing of the front's memory, threads or CUDA state comes along. It ends with its
-front, even one that was killed.
+The front starts it with `spawn`, so it inherits no memory, threads or CUDA state. It ends when the front ends, even if
+the front was killed.
 """
 
 import logging
@@ -60,7 +60,7 @@ Factory = Callable[[], Predictor]
 
 
 def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
-    """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    """The predictor of an archive. torch is imported here, in the worker, and nowhere else in the service."""
     set_up_logging(log_form, log_level)
     from model.predictor import Predictor as ArchivePredictor
 
@@ -68,8 +68,14 @@ def load_predictor(path: Path, device: str, precision: str, log_form: str, log_l
 
 
 def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
-    """Load, warm up, say so, and answer batches until the front closes the pipe."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # meant for the front, which drains first
+    """Load, warm up, say so, and answer batches until the front closes the pipe.
+
+    Args:
+        pipe: the worker's end of the pipe to the front.
+        factory: makes the predictor.
+        warmup_sizes: heights and widths to run before the worker is ready.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # they are meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -97,9 +103,9 @@ def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, i
 
 
 def classify(error: Exception) -> str:
-    """`memory`, `sticky` (no later call on this device can succeed) or `failed`.
+    """What an error means: `memory`, `sticky` (no later call on this device can succeed) or `failed`.
 
-    A scripted operator's errors arrive as plain RuntimeError, so the message has to do.
+    Errors of a scripted operator arrive as plain RuntimeError, so only the message tells them apart.
     """
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(sign in text for sign in _SHORTAGES):

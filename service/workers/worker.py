@@ -1,4 +1,4 @@
-"""The front's side of one worker: starts it, hands it batches, collects its answers, notices its end."""
+"""The front's side of one worker: starts it, gives it batches, collects its answers, notices its end."""
 
 import asyncio
 import atexit
@@ -36,16 +36,13 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 HANG_SECONDS = 120.0
-"""A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
-
+"""A batch that takes longer is taken to hang, and its worker is killed; each batch before it has as long."""
 CALM_SECONDS = 5.0
-"""Without a batch, after which the memory of large ones is given back."""
-
+"""After so long without a batch, the memory of large batches is given back."""
 STOPPED_SECONDS = 5
-"""That a process may be stopped by SIGSTOP, as some tools do for a moment."""
-
+"""How long a process may stay stopped by SIGSTOP: some tools stop one for a moment."""
 COPIED_AT_ONCE_BYTES = 2 << 20
-"""Pixels of a batch that the event loop copies itself: at most half a millisecond."""
+"""The event loop itself copies at most so many bytes of a batch: half a millisecond."""
 
 
 @dataclass(eq=False)
@@ -59,7 +56,7 @@ class _Order:
 
 
 class Worker:
-    """One process; a new one is a new `Worker`.
+    """One worker process; for a new process there is a new `Worker`.
 
     Args:
         factory: makes the predictor, in the process.
@@ -101,7 +98,7 @@ class Worker:
         """Return when its predictor is loaded and warm.
 
         Raises:
-            WorkerStartError: it refused, ended before, or the host has no room for a process.
+            WorkerStartError: it cannot load the predictor, ended before, or the host has no room for a process.
         """
         self._spawned = self._loop.run_in_executor(None, self._process.start)
         try:
@@ -119,10 +116,10 @@ class Worker:
         """One answer an image.
 
         Raises:
-            DeviceLostError: the worker ended first.
+            DeviceLostError: the worker ended before it answered.
             OutOfDeviceMemoryError: the batch is too large for the device.
             PredictionError: the predictor failed.
-            SharedMemoryError: there is not enough of it.
+            SharedMemoryError: there is not enough memory for the batch.
         """
         places, size = layout([image.shape for image in images])
         block = self._take_block(size)
@@ -143,7 +140,7 @@ class Worker:
             self._give_block(block)
 
     async def _copy(self, copy: Callable[[_Order], Value], order: _Order) -> Value:
-        """Do it here where it takes less than a change of threads, else on a thread."""
+        """Copy here where that takes less time than a change of threads, else on a thread."""
         if sum(image.nbytes for image in order.images) <= COPIED_AT_ONCE_BYTES:
             return copy(order)
         return await asyncio.to_thread(copy, order)
@@ -234,7 +231,7 @@ class Worker:
             answer.set_result(found)
 
     def _lose(self, reason: str, by_us: bool = False) -> None:
-        """The process is no more: fail what it had; only the first of its batches can be the cause."""
+        """Note the end of the process, and fail the batches that it had; only the first of them can be the cause."""
         if self.ended.done():
             return
         if not self._pipe.closed:
@@ -253,7 +250,7 @@ class Worker:
         self._blocks.close()
 
     def _look_whether_stopped(self, seen: int) -> None:
-        """End a process that was stopped by a signal, and not let go on: its pipe is open, and nothing comes."""
+        """Kill a process that a signal has stopped for long: its pipe stays open, and nothing comes."""
         if self.ended.done() or not hasattr(os, "waitid"):
             return
         with contextlib.suppress(ChildProcessError):

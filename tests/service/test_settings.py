@@ -1,3 +1,5 @@
+"""Settings from the environment, and one line for a wrong one."""
+
 from pathlib import Path
 
 import pytest
