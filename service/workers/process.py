@@ -19,18 +19,7 @@ from typing import Protocol, assert_never
 from model.interface.panoptic import Panoptic
 from model.interface.served import ServedModel
 from service.logs import set_up_logging
-from service.workers.messages import (
-    Batch,
-    Done,
-    Failed,
-    Forget,
-    FromWorker,
-    NewBlock,
-    OutOfMemory,
-    Ready,
-    Refused,
-    ToWorker,
-)
+from service.workers import messages
 from service.workers.shared_memory import Block, Pixels
 
 log = logging.getLogger(__name__)
@@ -81,22 +70,22 @@ def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, i
     try:
         predictor = factory()
         predictor.warm_up(warmup_sizes)
-        pipe.send(Ready(predictor.served, _device_memory(), _device_memory_total()))
+        pipe.send(messages.Ready(predictor.served, _device_memory(), _device_memory_total()))
     except Exception as error:
-        pipe.send(Refused(_one_line(error)))
+        pipe.send(messages.Refused(_one_line(error)))
         return
     blocks: dict[int, Block] = {}
     while True:
         try:
-            message: ToWorker = pipe.recv()
+            message: messages.ToWorker = pipe.recv()
         except (EOFError, OSError):
             return
         match message:
-            case NewBlock(number, size):
+            case messages.NewBlock(number, size):
                 blocks[number] = Block(number, reduction.recv_handle(pipe), size)
-            case Forget(number):
+            case messages.Forget(number):
                 blocks.pop(number).close()
-            case Batch(block=number):
+            case messages.Batch(block=number):
                 pipe.send(_answer(predictor, blocks[number], message))
             case _:  # a bug: the process ends with a trace
                 assert_never(message)
@@ -113,7 +102,7 @@ def classify(error: Exception) -> str:
     return "sticky" if any(sign in text for sign in _STICKY) else "failed"
 
 
-def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
+def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messages.FromWorker:
     """Run one batch; its maps go to the block, the rest into the message."""
     try:
         answers = predictor.predict([block.pixels(place) for place in batch.places])
@@ -121,7 +110,7 @@ def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
             raise RuntimeError(f"{len(batch.places)} images gave {len(answers)} answers. This is a bug.")
         for place, answer in zip(batch.places, answers, strict=True):
             block.map(place)[...] = answer.segment_ids
-        return Done(batch.number, [answer.segments for answer in answers], _device_memory())
+        return messages.Done(batch.number, [answer.segments for answer in answers], _device_memory())
     except Exception as error:
         kind = classify(error)
         if kind == "sticky":
@@ -129,8 +118,8 @@ def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
             os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
         if kind == "memory":
             _empty_cache()
-            return OutOfMemory(batch.number, _one_line(error), _device_memory())
-        return Failed(batch.number, _one_line(error), _device_memory())
+            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory())
+        return messages.Failed(batch.number, _one_line(error), _device_memory())
 
 
 def _end_with_parent() -> None:

@@ -17,18 +17,7 @@ import numpy as np
 from model.interface.panoptic import Panoptic, Segment
 from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
-from service.workers.messages import (
-    Batch,
-    Done,
-    Failed,
-    Forget,
-    FromWorker,
-    NewBlock,
-    OutOfMemory,
-    Ready,
-    Refused,
-    ToWorker,
-)
+from service.workers import messages
 from service.workers.process import Factory, main
 from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Pixels, Place, layout
 
@@ -129,7 +118,7 @@ class Worker:
         try:
             await self._copy(_write, order)
             self._sent += 1
-            self._send(Batch(self._sent, block.number, places))
+            self._send(messages.Batch(self._sent, block.number, places))
             self._orders[self._sent] = order
             segments = await order.answer
             maps = await self._copy(_read_maps, order)
@@ -165,7 +154,7 @@ class Worker:
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)
         if new:
-            self._send(NewBlock(block.number, block.size))
+            self._send(messages.NewBlock(block.number, block.size))
             reduction.send_handle(self._pipe, block.descriptor, self.pid)
         return block
 
@@ -183,9 +172,9 @@ class Worker:
     def _forget(self, closed: list[Block]) -> None:
         for block in closed:
             with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
-                self._send(Forget(block.number))
+                self._send(messages.Forget(block.number))
 
-    def _send(self, message: ToWorker) -> None:
+    def _send(self, message: messages.ToWorker) -> None:
         if not self.ended.done():
             try:
                 self._pipe.send(message)
@@ -203,18 +192,18 @@ class Worker:
             self._lose("it sent an unknown message")
             raise
 
-    def _take(self, message: FromWorker) -> None:
+    def _take(self, message: messages.FromWorker) -> None:
         match message:
-            case Ready(served, memory, total):
+            case messages.Ready(served, memory, total):
                 self.device_memory, self.device_memory_total = memory, total
                 self._ready.set_result(served)
-            case Refused(reason):
+            case messages.Refused(reason):
                 self._ready.set_exception(WorkerStartError(reason))
-            case Done(number, segments, memory):
+            case messages.Done(number, segments, memory):
                 self._answer(number, memory, segments)
-            case OutOfMemory(number, reason, memory):
+            case messages.OutOfMemory(number, reason, memory):
                 self._answer(number, memory, OutOfDeviceMemoryError(reason))
-            case Failed(number, reason, memory):
+            case messages.Failed(number, reason, memory):
                 self._answer(number, memory, PredictionError(reason))
             case _:
                 assert_never(message)
