@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from model.interface import codec
 from model.interface.panoptic import Pixels
 from service.errors import DeadlineExceededError, ImageRefusedError
 from service.http.uploads import Upload
+from service.metrics import Metrics
 
 Value = TypeVar("Value")
 
@@ -20,13 +21,6 @@ ENCODED_AT_ONCE_PIXELS = 400_000
 LARGE_WORK = 3_000_000
 """Work on more pixels and bytes takes some 10 to 100 ms of a core, whatever the format."""
 REFUSALS = {codec.ImageTooLargeError: 413, codec.UnsupportedImageError: 415, codec.CorruptImageError: 422}
-
-
-class Observer(Protocol):
-    """Hears of times, for metrics."""
-
-    def stage_finished(self, stage: str, seconds: float) -> None:
-        """One image left the stage `decode` or `encode`."""
 
 
 class Lanes:
@@ -63,12 +57,12 @@ class ImageWork:
     Args:
         threads: number of threads that decode, and of as many that encode.
         max_pixels: pixels of the largest image that is decoded.
-        observer: hears how long each took.
+        metrics: where times are counted.
     """
 
-    def __init__(self, threads: int, max_pixels: int, observer: Observer) -> None:
+    def __init__(self, threads: int, max_pixels: int, metrics: Metrics) -> None:
         self._decoding, self._encoding = Lanes("decode", threads), Lanes("encode", threads)
-        self._max_pixels, self._observer = max_pixels, observer
+        self._max_pixels, self._metrics = max_pixels, metrics
 
     async def decode(self, upload: Upload, charge: Callable[[int], None], deadline: float) -> tuple[Pixels, float]:
         """The pixels of an image, and how long that took.
@@ -103,7 +97,7 @@ class ImageWork:
         start = time.monotonic()
         answer = build()
         seconds = time.monotonic() - start
-        self._observer.stage_finished("encode", seconds)
+        self._metrics.stage_finished("encode", seconds)
         return answer, seconds
 
     def close(self) -> None:
@@ -139,7 +133,7 @@ class ImageWork:
         except TimeoutError:
             raise DeadlineExceededError() from None
         seconds = time.monotonic() - start
-        self._observer.stage_finished(stage, seconds)
+        self._metrics.stage_finished(stage, seconds)
         return result, seconds
 
 

@@ -12,7 +12,7 @@ from service.memory import memory_limit
 
 MEGABYTE = 1 << 20
 UPLOADS_SHARE = 32
-"""The part of this host's, or container's, memory that bodies may hold: of 8 GB a quarter of one."""
+"""Bodies may hold this part of the memory of the host or container: a 32nd, which is 256 MB of 8 GB."""
 Count = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[tuple[int, int], ...], NoDecode]
 Words = Annotated[tuple[str, ...], NoDecode]

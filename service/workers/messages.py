@@ -1,7 +1,9 @@
 """The wire between the front and a worker: each message that their pipe carries, and which way it goes.
 
-front --NewBlock, its descriptor; Forget; Batch--> worker
-front <--Ready or Refused, once; then Done, OutOfMemory or Failed for each batch-- worker
+    front --NewBlock, its descriptor; Forget; Batch--> worker
+    front <--Ready or Refused, once; then Done, OutOfMemory or Failed for each batch-- worker
+
+`device_memory` is what the predictor holds on its device, in bytes. A reason is one line.
 """
 
 from typing import NamedTuple
@@ -12,12 +14,7 @@ from service.workers.shared_memory import Place
 
 
 class NewBlock(NamedTuple):
-    """Shared memory whose descriptor follows this message.
-
-    Attributes:
-        number: what both sides call the block.
-        size: bytes.
-    """
+    """Shared memory of `size` bytes, whose descriptor follows this message."""
 
     number: int
     size: int
@@ -30,13 +27,7 @@ class Forget(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images to segment.
-
-    Attributes:
-        number: what the answer refers to.
-        block: number of the block that holds the images and takes their maps.
-        places: where each image lies in it.
-    """
+    """Images to segment; they lie at these places of a block, which also takes their maps."""
 
     number: int
     block: int
@@ -44,13 +35,7 @@ class Batch(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The predictor is loaded and warm.
-
-    Attributes:
-        served: what it serves.
-        device_memory: bytes that it holds on its device.
-        device_memory_total: bytes that the device has.
-    """
+    """The predictor is loaded and warm, on a device of `device_memory_total` bytes."""
 
     served: ServedModel
     device_memory: int
@@ -58,19 +43,13 @@ class Ready(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The predictor cannot be loaded; the worker ends. The reason is one line."""
+    """The predictor cannot be loaded; the worker ends."""
 
     reason: str
 
 
 class Done(NamedTuple):
-    """A batch is answered; its maps are in its block.
-
-    Attributes:
-        number: of the batch.
-        segments: of each image.
-        device_memory: bytes that the predictor holds on its device.
-    """
+    """A batch is answered: here are the segments of each image, their maps are in its block."""
 
     number: int
     segments: list[tuple[Segment, ...]]
@@ -78,7 +57,7 @@ class Done(NamedTuple):
 
 
 class OutOfMemory(NamedTuple):
-    """A batch did not fit into the device's memory; the fields are those of `Failed`."""
+    """A batch did not fit into the device's memory."""
 
     number: int
     reason: str
@@ -86,13 +65,7 @@ class OutOfMemory(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The predictor failed on a batch.
-
-    Attributes:
-        number: of the batch.
-        reason: one line.
-        device_memory: bytes that the predictor holds on its device.
-    """
+    """The predictor failed on a batch."""
 
     number: int
     reason: str

@@ -1,7 +1,7 @@
-"""What runs in a worker: one predictor on one device, batches in over shared memory, maps out the same way.
+"""The program of a worker: one predictor on one device. Images and maps pass through shared memory.
 
-The front starts it with `spawn`; nothing of the front's memory, threads or CUDA state comes along. It ends with its
-front, even one that was killed.
+The front starts it with `spawn`, so it inherits no memory, threads or CUDA state. It ends when the front ends, even if
+the front was killed.
 """
 
 import logging
@@ -19,18 +19,7 @@ from typing import Protocol, assert_never
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
 from service.logs import set_up_logging
-from service.workers.messages import (
-    Batch,
-    Done,
-    Failed,
-    Forget,
-    FromWorker,
-    NewBlock,
-    OutOfMemory,
-    Ready,
-    Refused,
-    ToWorker,
-)
+from service.workers import messages
 from service.workers.shared_memory import Block
 
 log = logging.getLogger(__name__)
@@ -60,7 +49,7 @@ Factory = Callable[[], Predictor]
 
 
 def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
-    """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    """The predictor of an archive. torch is imported here, in the worker, and nowhere else in the service."""
     set_up_logging(log_form, log_level)
     from model.predictor import Predictor as ArchivePredictor
 
@@ -68,38 +57,44 @@ def load_predictor(path: Path, device: str, precision: str, log_form: str, log_l
 
 
 def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
-    """Load, warm up, say so, and answer batches until the front closes the pipe."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # meant for the front, which drains first
+    """Load, warm up, say so, and answer batches until the front closes the pipe.
+
+    Args:
+        pipe: the worker's end of the pipe to the front.
+        factory: makes the predictor.
+        warmup_sizes: heights and widths to run before the worker is ready.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # they are meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         predictor = factory()
         predictor.warm_up(warmup_sizes)
-        pipe.send(Ready(predictor.served, _device_memory(), _device_memory_total()))
+        pipe.send(messages.Ready(predictor.served, _device_memory(), _device_memory_total()))
     except Exception as error:
-        pipe.send(Refused(_one_line(error)))
+        pipe.send(messages.Refused(_one_line(error)))
         return
     blocks: dict[int, Block] = {}
     while True:
         try:
-            message: ToWorker = pipe.recv()
+            message: messages.ToWorker = pipe.recv()
         except (EOFError, OSError):
             return
         match message:
-            case NewBlock(number, size):
+            case messages.NewBlock(number, size):
                 blocks[number] = Block(number, reduction.recv_handle(pipe), size)
-            case Forget(number):
+            case messages.Forget(number):
                 blocks.pop(number).close()
-            case Batch(block=number):
+            case messages.Batch(block=number):
                 pipe.send(_answer(predictor, blocks[number], message))
             case _:  # a bug: the process ends with a trace
                 assert_never(message)
 
 
 def classify(error: Exception) -> str:
-    """`memory`, `sticky` (no later call on this device can succeed) or `failed`.
+    """What an error means: `memory`, `sticky` (no later call on this device can succeed) or `failed`.
 
-    A scripted operator's errors arrive as plain RuntimeError, so the message has to do.
+    Errors of a scripted operator arrive as plain RuntimeError, so only the message tells them apart.
     """
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(sign in text for sign in _SHORTAGES):
@@ -107,7 +102,7 @@ def classify(error: Exception) -> str:
     return "sticky" if any(sign in text for sign in _STICKY) else "failed"
 
 
-def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
+def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messages.FromWorker:
     """Run one batch; its maps go to the block, the rest into the message."""
     try:
         answers = predictor.predict([block.pixels(place) for place in batch.places])
@@ -115,7 +110,7 @@ def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
             raise RuntimeError(f"{len(batch.places)} images gave {len(answers)} answers. This is a bug.")
         for place, answer in zip(batch.places, answers, strict=True):
             block.map(place)[...] = answer.segment_ids
-        return Done(batch.number, [answer.segments for answer in answers], _device_memory())
+        return messages.Done(batch.number, [answer.segments for answer in answers], _device_memory())
     except Exception as error:
         kind = classify(error)
         if kind == "sticky":
@@ -123,8 +118,8 @@ def _answer(predictor: Predictor, block: Block, batch: Batch) -> FromWorker:
             os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
         if kind == "memory":
             _empty_cache()
-            return OutOfMemory(batch.number, _one_line(error), _device_memory())
-        return Failed(batch.number, _one_line(error), _device_memory())
+            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory())
+        return messages.Failed(batch.number, _one_line(error), _device_memory())
 
 
 def _end_with_parent() -> None:

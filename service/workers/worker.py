@@ -1,4 +1,4 @@
-"""The front's side of one worker: starts it, hands it batches, collects its answers, notices its end."""
+"""The front's side of one worker: starts it, gives it batches, collects its answers, notices its end."""
 
 import asyncio
 import atexit
@@ -17,18 +17,7 @@ import numpy as np
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
-from service.workers.messages import (
-    Batch,
-    Done,
-    Failed,
-    Forget,
-    FromWorker,
-    NewBlock,
-    OutOfMemory,
-    Ready,
-    Refused,
-    ToWorker,
-)
+from service.workers import messages
 from service.workers.process import Factory, main
 from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
@@ -36,16 +25,13 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 HANG_SECONDS = 120.0
-"""A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
-
+"""A batch that takes longer is taken to hang, and its worker is killed; each batch before it has as long."""
 CALM_SECONDS = 5.0
-"""Without a batch, after which the memory of large ones is given back."""
-
+"""After so long without a batch, the memory of large batches is given back."""
 STOPPED_SECONDS = 5
-"""That a process may be stopped by SIGSTOP, as some tools do for a moment."""
-
+"""How long a process may stay stopped by SIGSTOP: some tools stop one for a moment."""
 COPIED_AT_ONCE_BYTES = 2 << 20
-"""Pixels of a batch that the event loop copies itself: at most half a millisecond."""
+"""The event loop itself copies at most so many bytes of a batch: half a millisecond."""
 
 
 @dataclass(eq=False)
@@ -59,7 +45,7 @@ class _Order:
 
 
 class Worker:
-    """One process; a new one is a new `Worker`.
+    """One worker process; for a new process there is a new `Worker`.
 
     Args:
         factory: makes the predictor, in the process.
@@ -101,7 +87,7 @@ class Worker:
         """Return when its predictor is loaded and warm.
 
         Raises:
-            WorkerStartError: it refused, ended before, or the host has no room for a process.
+            WorkerStartError: it cannot load the predictor, ended before, or the host has no room for a process.
         """
         self._spawned = self._loop.run_in_executor(None, self._process.start)
         try:
@@ -119,10 +105,10 @@ class Worker:
         """One answer an image.
 
         Raises:
-            DeviceLostError: the worker ended first.
+            DeviceLostError: the worker ended before it answered.
             OutOfDeviceMemoryError: the batch is too large for the device.
             PredictionError: the predictor failed.
-            SharedMemoryError: there is not enough of it.
+            SharedMemoryError: there is not enough memory for the batch.
         """
         places, size = layout([image.shape for image in images])
         block = self._take_block(size)
@@ -132,7 +118,7 @@ class Worker:
         try:
             await self._copy(_write, order)
             self._sent += 1
-            self._send(Batch(self._sent, block.number, places))
+            self._send(messages.Batch(self._sent, block.number, places))
             self._orders[self._sent] = order
             segments = await order.answer
             maps = await self._copy(_read_maps, order)
@@ -143,7 +129,7 @@ class Worker:
             self._give_block(block)
 
     async def _copy(self, copy: Callable[[_Order], Value], order: _Order) -> Value:
-        """Do it here where it takes less than a change of threads, else on a thread."""
+        """Copy here where that takes less time than a change of threads, else on a thread."""
         if sum(image.nbytes for image in order.images) <= COPIED_AT_ONCE_BYTES:
             return copy(order)
         return await asyncio.to_thread(copy, order)
@@ -168,7 +154,7 @@ class Worker:
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)
         if new:
-            self._send(NewBlock(block.number, block.size))
+            self._send(messages.NewBlock(block.number, block.size))
             reduction.send_handle(self._pipe, block.descriptor, self.pid)
         return block
 
@@ -186,9 +172,9 @@ class Worker:
     def _forget(self, closed: list[Block]) -> None:
         for block in closed:
             with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
-                self._send(Forget(block.number))
+                self._send(messages.Forget(block.number))
 
-    def _send(self, message: ToWorker) -> None:
+    def _send(self, message: messages.ToWorker) -> None:
         if not self.ended.done():
             try:
                 self._pipe.send(message)
@@ -206,18 +192,18 @@ class Worker:
             self._lose("it sent an unknown message")
             raise
 
-    def _take(self, message: FromWorker) -> None:
+    def _take(self, message: messages.FromWorker) -> None:
         match message:
-            case Ready(served, memory, total):
+            case messages.Ready(served, memory, total):
                 self.device_memory, self.device_memory_total = memory, total
                 self._ready.set_result(served)
-            case Refused(reason):
+            case messages.Refused(reason):
                 self._ready.set_exception(WorkerStartError(reason))
-            case Done(number, segments, memory):
+            case messages.Done(number, segments, memory):
                 self._answer(number, memory, segments)
-            case OutOfMemory(number, reason, memory):
+            case messages.OutOfMemory(number, reason, memory):
                 self._answer(number, memory, OutOfDeviceMemoryError(reason))
-            case Failed(number, reason, memory):
+            case messages.Failed(number, reason, memory):
                 self._answer(number, memory, PredictionError(reason))
             case _:
                 assert_never(message)
@@ -234,7 +220,7 @@ class Worker:
             answer.set_result(found)
 
     def _lose(self, reason: str, by_us: bool = False) -> None:
-        """The process is no more: fail what it had; only the first of its batches can be the cause."""
+        """Note the end of the process, and fail the batches that it had; only the first of them can be the cause."""
         if self.ended.done():
             return
         if not self._pipe.closed:
@@ -253,7 +239,7 @@ class Worker:
         self._blocks.close()
 
     def _look_whether_stopped(self, seen: int) -> None:
-        """End a process that was stopped by a signal, and not let go on: its pipe is open, and nothing comes."""
+        """Kill a process that a signal has stopped for long: its pipe stays open, and nothing comes."""
         if self.ended.done() or not hasattr(os, "waitid"):
             return
         with contextlib.suppress(ChildProcessError):

@@ -9,8 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from model.interface.panoptic import Panoptic
+from service import __version__
 from service.app import create_app
-from tests.service.halves import TopAndBottom, photo, settings
+from tests.service.halves import METADATA, TopAndBottom, photo, settings
 
 
 @pytest.fixture
@@ -38,6 +39,49 @@ def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:
     assert {name: served[name] for name in ("model", *facts)} == {"model": "halves@00000000", **facts}
     metric = 'upsnet_model_info{device="cpu",kernel="none",name="halves@00000000",precision="float32"} 1.0'
     assert metric in client.get("/metrics").text
+    assert served["metadata"] == METADATA.to_json()
+    assert served["limits"]["max_queue"] == 64
+
+
+def test_the_interface_has_the_version_of_the_service(client: TestClient) -> None:
+    assert client.get("/openapi.json").json()["info"]["version"] == __version__
+
+
+def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
+    app = create_app(settings(tmp_path), TopAndBottom())
+    client = TestClient(app)  # not started
+    assert client.get("/health/live").status_code == 200
+    answer = client.get("/health")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json() == {
+        "live": True,
+        "ready": False,
+        "reason": "The model is loading.",
+        "model": None,
+        "device": None,
+        "workers": 0,
+        "queue_images": 0,
+    }
+    assert client.get("/model").status_code == client.post("/panoptic", content=photo()).status_code == 503
+    with TestClient(app) as client:
+        assert client.get("/health").json() == {
+            "live": True,
+            "ready": True,
+            "reason": None,
+            "model": "halves@00000000",
+            "device": "cpu",
+            "workers": 1,
+            "queue_images": 0,
+        }
+
+
+def test_a_start_that_fails_ends_the_application(tmp_path: Path) -> None:
+    class Broken(TopAndBottom):
+        def warm_up(self, sizes: object) -> None:
+            raise ValueError(f"no room for {sizes}")
+
+    with pytest.raises(ValueError, match="no room for"), TestClient(create_app(settings(tmp_path), Broken())):
+        pass
 
 
 def test_docs(client: TestClient) -> None:
