@@ -64,7 +64,7 @@ def address(clone: Path, environment: dict[str, str]) -> Iterator[str]:
         port = free.getsockname()[1]
     settings = {"UPSNET_PORT": str(port), "UPSNET_DEVICE": "cpu"}
     service = subprocess.Popen(["bash", "-c", f"exec {first.text}"], cwd=clone, env={**environment, **settings})
-    for _ in range(600):
+    for _ in range(1500):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2).close()
             break
@@ -87,7 +87,7 @@ def test_code_runs_as_printed(name: str, language: str, clone: Path, address: st
         command = COMMANDS.get(language, ["bash", "-euo", "pipefail", "-c", text])
         if language in FILES:
             (clone / FILES[language]).write_text(text, encoding="utf-8")
-        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
         check_printed(printed_after(name, block), block, done.stdout, clone)
 
