@@ -23,12 +23,12 @@ class Analysis:
     """Everything the network finds in one image, for evaluation.
 
     Attributes:
-        panoptic: what `predict` returns.
+        panoptic: the answer that `predict` gives.
         semantic: (H, W) uint8, semantic index of the best class of each pixel.
-        boxes: (D, 4) float32, xyxy in pixels of the image.
-        scores: (D,) float32.
+        boxes: (D, 4) float32, the detections' boxes, xyxy in pixels of the image.
+        scores: (D,) float32, the detections' scores.
         category_ids: (D,) int64, the dataset's own ids.
-        mask_logits: (D, 28, 28) float32, over the box.
+        mask_logits: (D, 28, 28) float32, each over its detection's box.
     """
 
     panoptic: Panoptic
@@ -64,12 +64,12 @@ class Predictor:
     """A loaded archive on one device.
 
     Args:
-        path: of the archive.
-        device: auto, cpu, cuda, cuda:N.
-        precision: auto (float16 on CUDA, else float32), float32, float16.
+        path: path of the archive.
+        device: auto, cpu, cuda or cuda:N.
+        precision: float32, float16, or auto for float16 on CUDA and float32 on a CPU.
 
     Raises:
-        archive.ArchiveError: the archive cannot be used, or not with this device and precision.
+        archive.ArchiveError: the archive cannot be used, or not on this device in this precision.
 
     Attributes:
         served: what it serves: name, metadata, device, precision, kernel.
@@ -91,7 +91,7 @@ class Predictor:
         self.metadata = metadata  # `model.evaluate` reads it, here and of its own predictors
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width the network works at: images that agree in it can share a batch."""
+        """Height and width that the network works at for an image; images with the same can share a batch."""
         rows, columns = self._network.padded_size(height, width)
         return rows, columns
 
@@ -99,10 +99,10 @@ class Predictor:
         """Segment images of one padded size.
 
         Args:
-            images: (H, W, 3) uint8 RGB each.
+            images: (H, W, 3) uint8 RGB arrays.
 
         Returns:
-            One answer an image, in order; none for no images.
+            An answer for each image, in order.
         """
         if not images:
             return []
@@ -118,7 +118,7 @@ class Predictor:
             return [to_analysis(one, self.categories) for one in found]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Run each height and width twice: the first run compiles a device's kernels and optimises the graph."""
+        """Run each height and width twice. The first run compiles kernels and optimises the graph."""
         for height, width in sizes:
             for _ in range(2):
                 self.predict([np.zeros((height, width, 3), np.uint8)])
@@ -128,7 +128,7 @@ class Predictor:
 
 
 def to_tensor(image: Pixels, device: str | torch.device) -> Tensor:
-    """(H, W, 3) uint8 array to (3, H, W) on a device; a copy, as arrays from decoders may be read-only."""
+    """(H, W, 3) uint8 array as (3, H, W) on a device. It is a copy: arrays from decoders may be read-only."""
     return torch.tensor(image).to(device).permute(2, 0, 1)
 
 
