@@ -4,6 +4,7 @@ A command exits with 0, with 2 for bad usage, or with 1 and one line that says w
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,10 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device` and `--precision`."""
     parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:N, or auto for CUDA where there is a GPU (default)"
+        "--device",
+        type=device,
+        default="auto",
+        help="cpu, cuda, cuda:N, or auto for CUDA where there is a GPU (default)",
     )
     parser.add_argument(
         "--precision",
@@ -42,6 +46,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         choices=("auto", *PRECISIONS),
         help="type of the weights, or auto for float16 on CUDA and float32 on a CPU (default)",
     )
+
+
+def device(text: str) -> str:
+    """The name of a device, for an argument's `type`."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
+    return text
 
 
 def positive(text: str) -> int:

@@ -40,7 +40,7 @@ from model.training.initialise import initialise
 
 
 class StandIns(Candidates):
-    """Detections for random weights, which find nothing: proposals, given to the classes by fours."""
+    """Detections for random weights, which find nothing: the first proposals, four for each class in turn."""
 
     def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
         """The first `limit` boxes of each image, at least one of them, with descending scores."""
@@ -53,7 +53,7 @@ class StandIns(Candidates):
 
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
-    """`count` images (3, height, width) uint8: one picture, shifted by other distances."""
+    """`count` images (3, height, width) uint8; each is the same picture, shifted by another distance."""
     picture = archive.sample_picture(height, width)
     return [picture.roll(37 * i, dims=2).contiguous().to(device) for i in range(count)]
 

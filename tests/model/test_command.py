@@ -66,8 +66,9 @@ def test_device_and_precision_are_chosen_automatically_unless_they_are_given() -
     add_device(parser)
     assert vars(parser.parse_args([])) == {"device": "auto", "precision": "auto"}
     assert parser.parse_args(["--device", "cuda:1", "--precision", "float16"]).device == "cuda:1"
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--precision", "int3"])
+    for wrong in (["--precision", "int3"], ["--device", "gpu"], ["--device", "cuda:x"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
 
 
 def test_counts_are_whole_numbers_above_0() -> None:

@@ -71,7 +71,7 @@ def test_batches_and_threads_change_nothing(tiny_archive: Path, photos: Path, tm
         (["--batch", "few"], 2, "--batch: expected a whole number above 0, got 'few'"),
         (["--precision", "int3"], 2, "--precision: invalid choice: 'int3'"),
         (["--precision", "float16", "--device", "cpu"], 1, "error: Precision float16 needs a CUDA device"),
-        (["--device", "toaster"], 1, "does not load on toaster"),
+        (["--device", "toaster"], 2, "--device: expected auto, cpu, cuda or cuda:N, got 'toaster'"),
         (["missing.jpg"], 1, "error: missing.jpg does not exist. Name photos or folders of photos.\n"),
     ],
 )
