@@ -36,12 +36,7 @@ class Lanes:
         self._large = ThreadPoolExecutor(max(1, threads - 1), f"{name}-large")
 
     async def run(self, work: Callable[[], Value], size: int = 0) -> Value:
-        """The result of the work; if the caller is cancelled before the work begins, it is not done.
-
-        Args:
-            work: what a thread calls.
-            size: pixels and bytes that it goes over; more than `LARGE_WORK` are large.
-        """
+        """The result of work on so many pixels and bytes; work whose caller leaves before it begins is not done."""
         threads = self._large if size > LARGE_WORK else self._small
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
@@ -65,12 +60,9 @@ class ImageWork:
         self._max_pixels, self._metrics = max_pixels, metrics
 
     async def decode(self, upload: Upload, charge: Callable[[int], None], deadline: float) -> tuple[Pixels, float]:
-        """The pixels of an image, and how long that took.
+        """The pixels of an image, and how long that took. The upload's bytes are given up.
 
-        Args:
-            upload: holds the bytes of the image file, which are given up.
-            charge: called with the number of pixels before they are decoded; it may refuse them.
-            deadline: when it is too late, by `time.monotonic`.
+        `charge` is called with the number of pixels before they are decoded, and may refuse them.
 
         Raises:
             ImageRefusedError: the bytes are no image that is accepted.
@@ -81,13 +73,7 @@ class ImageWork:
     async def encode(
         self, build: Callable[[], Value], pixels: int, overlay: bool, deadline: float
     ) -> tuple[Value, float]:
-        """An answer, and how long it took; written at once where a change of threads would take longer.
-
-        Args:
-            build: writes the answer.
-            pixels: size of the map in it.
-            overlay: whether it has a picture, which takes longer.
-            deadline: when it is too late, by `time.monotonic`.
+        """An answer, and how long it took; a small map is written at once: a change of threads would take longer.
 
         Raises:
             DeadlineExceededError: the deadline passed.
