@@ -44,7 +44,6 @@ class Batcher(Generic[Item, Result]):
         max_batch_pixels: how many padded pixels a batch may have; a larger item goes alone.
         max_batch_source_pixels: how many pixels a batch may have before scaling; a larger item goes alone.
         concurrency: number of devices behind `run`; each also gets one batch ahead.
-        clock: time by which deadlines are told.
         observer: hears of batches and times.
     """
 
@@ -57,12 +56,11 @@ class Batcher(Generic[Item, Result]):
         max_batch_pixels: int,
         max_batch_source_pixels: int = 1 << 40,
         concurrency: int = 1,
-        clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
         self._run, self.admission = run, admission
         self._max_batch_size, self._max_batch_source_pixels = max_batch_size, max_batch_source_pixels
-        self._concurrency, self._clock, self._observer = concurrency, clock, observer
+        self._concurrency, self._observer = concurrency, observer
         self._budget = PixelBudget(max_batch_pixels)
         self._queues: Queues[Item, Result] = Queues()
         self._repeats: deque[Batch[Item, Result]] = deque()
@@ -88,14 +86,14 @@ class Batcher(Generic[Item, Result]):
             item: what `run` gets.
             key: only items of one key share a batch.
             padded_pixels: its share of what a batch may hold.
-            deadline: when the result comes too late, by the clock.
+            deadline: when the result comes too late, by `time.monotonic`.
             ticket: the item's, with its pixels; its times are filled in. The caller releases it.
 
         Raises:
             DeadlineExceededError: the deadline passed, or cannot be met.
             PoisonousImageError: the item was alone when its worker died, after another had died with it.
         """
-        now = self._clock()
+        now = time.monotonic()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         entry = Entry(item, key, padded_pixels, deadline, ticket, future, now)
         timer = None
@@ -137,14 +135,14 @@ class Batcher(Generic[Item, Result]):
         ahead = sum(waiting.rank <= entry.rank for waiting in self._queues) * self._seconds_per_item
         running = sum(self._remaining(batch) for batch in self._flying)
         wait = (ahead + running) / max(1, self._concurrency)
-        if self._clock() + wait + times.seconds(1) < entry.deadline:
+        if time.monotonic() + wait + times.seconds(1) < entry.deadline:
             return
         if not wait:
             times.doubt()
         raise DeadlineExceededError()
 
     def _remaining(self, batch: Batch[Item, Result]) -> float:
-        spent = 0.0 if batch.started is None else self._clock() - batch.started
+        spent = 0.0 if batch.started is None else time.monotonic() - batch.started
         return max(0.0, batch.expected_seconds - spent)
 
     def _expire(self, entry: Entry[Item, Result]) -> None:
@@ -202,7 +200,7 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _alive(self, entries: list[Entry[Item, Result]]) -> list[Entry[Item, Result]]:
-        now = self._clock()
+        now = time.monotonic()
         for entry in entries:
             if now + self._times[entry.key].seconds(1) >= entry.deadline:
                 fail(entry, DeadlineExceededError())
@@ -237,7 +235,7 @@ class Batcher(Generic[Item, Result]):
 
     def _start_next(self) -> None:
         """Note that the first batches in flight, one a device, have begun."""
-        now = self._clock()
+        now = time.monotonic()
         for batch in self._flying[: self._concurrency]:
             if batch.started is None:
                 batch.started = now
@@ -245,7 +243,7 @@ class Batcher(Generic[Item, Result]):
     def _land(self, batch: Batch[Item, Result]) -> float:
         """Take a batch out of flight; how long the device worked on it."""
         self._flying.remove(batch)
-        now = self._clock()
+        now = time.monotonic()
         started = now if batch.started is None else batch.started
         for entry in batch.entries:
             entry.ticket.infer_seconds += now - started

@@ -22,10 +22,10 @@ class Entry(Generic[Item, Result]):
         item: what the device gets.
         key: only entries of one key share a batch.
         padded_pixels: its size as the device sees it.
-        deadline: when its result comes too late, by the batcher's clock.
+        deadline: when its result comes too late, by `time.monotonic`.
         ticket: its place and pixels.
         future: gets its result or error.
-        submitted: when it came, by the batcher's clock.
+        submitted: when it came, by `time.monotonic`.
         deaths: how many workers ended while they had it.
         shortages: how often the device's memory did not suffice for it alone.
         rank: the lowest goes first. It is the deadline plus some time for the size, so that a small image overtakes a
@@ -55,7 +55,7 @@ class Batch(Generic[Item, Result]):
     Attributes:
         entries: what it holds.
         suspect: whether an entry of it may have killed a worker.
-        started: when a device began it, by the batcher's clock; None while it waits behind another.
+        started: when a device began it, by `time.monotonic`; None while it waits behind another.
         expected_seconds: time that it will need on the device.
     """
 

@@ -1,10 +1,13 @@
 """The batcher, driven by a device that does what the test says when it says so."""
 
 import asyncio
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from service.batching import batcher as batching
 from service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from tests.service.devices import Device, admitted, in_loop, make, submit, turns
 
@@ -180,13 +183,13 @@ async def test_a_deadline_holds_even_while_the_device_hangs() -> None:
 
 
 @in_loop
-async def test_deadlines_are_checked_again_at_the_hand_over() -> None:
-    now = 100.0
+async def test_deadlines_are_checked_again_at_the_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device()
-    batcher = make(device, concurrency=0, clock=lambda: now)
-    call = asyncio.ensure_future(admitted(batcher, "a", "a", (1, 1), 105.0))
+    batcher = make(device, concurrency=0)
+    call = submit(batcher, "a", seconds=5.0)
     await turns()
-    now = 106.0
+    later = time.monotonic() + 6.0
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: later))
     batcher.resize(1)
     with pytest.raises(DeadlineExceededError):
         await call
