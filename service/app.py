@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service import __version__
-from service.engine import Engine
+from service.engine import Backend, Engine
 from service.http import openapi
 from service.http.envelope import Envelope
 from service.http.keys import check_key, key_schemes
@@ -20,9 +20,8 @@ from service.http.schemas import Health
 from service.metrics import Metrics
 from service.panoptic import add_panoptic
 from service.settings import Settings
-from service.workers.in_process import InProcess
 from service.workers.pool import WorkerPool
-from service.workers.process import Predictor, load_predictor
+from service.workers.process import load_predictor
 
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop."""
@@ -30,23 +29,20 @@ LIMITS = ("max_bytes", "max_upload_bytes", "max_pixels", "max_queue", "max_queue
 """The settings that `/model` tells clients."""
 
 
-def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAPI:
-    """The application.
+def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
+    """The application. Until the archive is loaded and warm, it answers that it is not ready.
 
     Args:
         settings: what the environment set.
-        predictor: answers in this process; without one, a worker process for each device loads the settings' archive.
+        backend: computes the answers; by default a worker process for each device, with the settings' archive.
     """
     metrics = Metrics()
-    backend = InProcess(predictor, settings.warmup_sizes) if predictor else make_pool(settings, metrics)
-    engine = Engine(settings, metrics, backend)
+    engine = Engine(settings, metrics, backend or make_pool(settings, metrics))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(watch_loop(metrics)), asyncio.create_task(engine.start())]
         try:
-            if predictor:  # workers take longer: until they are ready, the service answers that it is not
-                await engine.wait_ready()
             yield
         finally:
             for task in tasks:

@@ -55,12 +55,10 @@ class Serving:
     Attributes:
         served: the model that answers.
         batcher: takes images to the devices.
-        colors: the color of each category, by its id.
     """
 
     served: ServedModel
     batcher: Batcher[Pixels, Panoptic]
-    colors: dict[int, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class Engine:
             observer=self.metrics,
         )
         self.backend.watch(batcher.resize)
-        return Serving(served, batcher, {category.id: category.color for category in served.metadata.categories})
+        return Serving(served, batcher)
 
     def _enter(self, state: Serving | Draining | Failed) -> None:
         self._state = state
@@ -291,7 +289,8 @@ class Engine:
             )
             under = photo if overlay else None
             del photo  # its memory: the map is there
-            build = partial(responses.build, form, panoptic, serving.served.name, request_id, under, serving.colors)
+            colors = serving.served.metadata.categories.colors
+            build = partial(responses.build, form, panoptic, serving.served.name, request_id, under, colors)
             answer, timing.encode = await self._images.encode(build, height * width, overlay, timing.deadline)
             return answer
         finally:

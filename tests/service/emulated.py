@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from model.interface.categories import Category
+from model.interface.categories import Category, Labels
 from model.interface.metadata import Metadata
 from model.interface.panoptic import Panoptic, Segment
 from model.interface.served import ServedModel
 
 GOOD, FAIL, SHORTAGE = (10, 10, 10), (200, 0, 0), (0, 200, 0)
 KILL, STICKY, HANG = (0, 0, 200), (200, 200, 0), (0, 200, 200)
-CATEGORIES = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+CATEGORIES = Labels((Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142))))
 METADATA = Metadata("emulated", "none", CATEGORIES, {}, {"short_side": 480, "long_side": 640})
 SERVED = ServedModel("emulated@00000000", METADATA, "cpu", "float32", "none")
 

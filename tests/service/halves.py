@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model.interface.categories import Category
+from model.interface.categories import Category, Labels
 from model.interface.metadata import Metadata
 from model.interface.panoptic import Panoptic, Segment
 from model.interface.served import ServedModel
 from service.settings import Settings
 
-LABELS = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+LABELS = Labels((Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142))))
 METADATA = Metadata("halves", "none", LABELS, {}, {"short_side": 480, "long_side": 640})
 
 

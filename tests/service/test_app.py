@@ -12,11 +12,12 @@ from model.interface.panoptic import Panoptic
 from service import __version__
 from service.app import create_app
 from tests.service.halves import METADATA, TopAndBottom, photo, settings
+from tests.service.in_process import InProcess, serving
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(settings(tmp_path), TopAndBottom()), raise_server_exceptions=False) as client:
+    with serving(settings(tmp_path), TopAndBottom(), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -48,7 +49,7 @@ def test_the_interface_has_the_version_of_the_service(client: TestClient) -> Non
 
 
 def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
-    app = create_app(settings(tmp_path), TopAndBottom())
+    app = create_app(settings(tmp_path), InProcess(TopAndBottom(), ()))
     client = TestClient(app)  # not started
     assert client.get("/health/live").status_code == 200
     answer = client.get("/health")
@@ -64,6 +65,7 @@ def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
     }
     assert client.get("/model").status_code == client.post("/panoptic", content=photo()).status_code == 503
     with TestClient(app) as client:
+        client.portal.call(app.state.engine.wait_ready)  # type: ignore[union-attr]
         assert client.get("/health").json() == {
             "live": True,
             "ready": True,
@@ -75,12 +77,12 @@ def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
         }
 
 
-def test_a_start_that_fails_ends_the_application(tmp_path: Path) -> None:
+def test_a_start_that_fails_is_told_to_whoever_waits_for_it(tmp_path: Path) -> None:
     class Broken(TopAndBottom):
         def warm_up(self, sizes: object) -> None:
             raise ValueError(f"no room for {sizes}")
 
-    with pytest.raises(ValueError, match="no room for"), TestClient(create_app(settings(tmp_path), Broken())):
+    with pytest.raises(ValueError, match="no room for"), serving(settings(tmp_path), Broken()):
         pass
 
 
@@ -112,7 +114,7 @@ def test_metrics_count_what_is_under_way(tmp_path: Path) -> None:
             assert over.wait(10)
             return super().predict(images)
 
-    with TestClient(create_app(settings(tmp_path), Held())) as client:
+    with serving(settings(tmp_path), Held()) as client:
 
         def values() -> list[float]:
             lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")

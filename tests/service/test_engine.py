@@ -31,7 +31,7 @@ async def test_it_loads_then_serves_and_says_so(tmp_path: Path, caplog: pytest.L
     await waiting
     await starting
     assert (engine.reason_not_ready, engine.served) == (None, SERVED)
-    assert engine.check_ready().colors == {7: (128, 64, 128), 26: (0, 0, 142)}
+    assert engine.check_ready().served.metadata.categories.colors == {7: (128, 64, 128), 26: (0, 0, 142)}
     assert gauge(engine, "ready") == 1
     assert gauge(engine, 'model_info{device="cpu",kernel="none",name="emulated@00000000",precision="float32"}') == 1
     assert "ready: emulated@00000000 on cpu, float32, kernel none" in caplog.text

@@ -15,16 +15,16 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from model.interface.panoptic import Panoptic
-from service.app import create_app
 from tests.paths import SHARED
 from tests.service.halves import TopAndBottom, ids_of, photo, settings
+from tests.service.in_process import serving
 
 PHOTOS = SHARED / "data/photos"
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(settings(tmp_path), TopAndBottom()), raise_server_exceptions=False) as client:
+    with serving(settings(tmp_path), TopAndBottom(), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -118,7 +118,7 @@ def test_overlay_is_a_picture_of_the_photos_size(client: TestClient) -> None:
 )
 def test_refusals_are_problems_and_are_counted(tmp_path: Path, change: dict[str, Any], status: int, code: str) -> None:
     limits = settings(tmp_path, max_bytes=60_000, max_pixels=1_000_000)
-    with TestClient(create_app(limits, TopAndBottom())) as client:
+    with serving(limits, TopAndBottom()) as client:
         answer = client.post("/panoptic", **change)
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
@@ -142,7 +142,7 @@ def test_a_defect_says_nothing_internal(tmp_path: Path, caplog: pytest.LogCaptur
         def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
             raise ValueError(f"secret path /etc, {len(images)} images")
 
-    with TestClient(create_app(settings(tmp_path), Broken())) as client:
+    with serving(settings(tmp_path), Broken()) as client:
         answer = client.post("/panoptic", content=photo())
     assert answer.status_code == 500
     assert "secret" not in answer.text
@@ -171,7 +171,7 @@ def test_request_id_is_kept_where_it_is_a_word(client: TestClient) -> None:
 
 
 def test_a_key_is_needed_where_keys_are_set(tmp_path: Path) -> None:
-    with TestClient(create_app(settings(tmp_path, api_keys="one,two"), TopAndBottom())) as client:
+    with serving(settings(tmp_path, api_keys="one,two"), TopAndBottom()) as client:
         assert client.post("/panoptic", content=photo()).status_code == 401
         assert client.post("/panoptic", content=photo(), headers={"X-API-Key": "three"}).status_code == 401
         assert client.post("/panoptic", content=photo(), headers={"X-API-Key": "two"}).status_code == 200
@@ -188,7 +188,7 @@ def test_a_deadline_that_cannot_be_met_is_refused(tmp_path: Path) -> None:
             time.sleep(0.3)
             return super().predict(images)
 
-    with TestClient(create_app(settings(tmp_path), Slow())) as client:
+    with serving(settings(tmp_path), Slow()) as client:
         answer = client.post("/panoptic", content=photo(), headers={"X-Deadline-Ms": "50"})
         assert answer.status_code == 504
         assert 'upsnet_images_total{outcome="expired"} 1.0' in client.get("/metrics").text

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.http.envelope import DISCARD_SECONDS, Envelope
 from tests.resilience.client import free_port, our_server, serving
-from tests.service.halves import TopAndBottom, photo, settings
+from tests.service.halves import photo, settings
 from tests.service.http.test_body import by_requests, by_urllib
 
 LIMIT = 1_000_000
@@ -37,7 +37,7 @@ def port() -> Iterator[int]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_every_answer_has_its_requests_id(tmp_path: Path, method: str) -> None:
-    client = TestClient(create_app(settings(tmp_path), TopAndBottom()))
+    client = TestClient(create_app(settings(tmp_path)))
     for path in [*ROUTES, "/static/app.js", "/static/none", "/swagger/swagger-ui.css", "/none"]:
         answer = client.request(method, path, headers={"X-Request-ID": "abc-1"})
         assert answer.headers["x-request-id"] == "abc-1", path
@@ -46,7 +46,7 @@ def test_every_answer_has_its_requests_id(tmp_path: Path, method: str) -> None:
 
 
 def test_a_defect_outside_the_main_route_has_the_id_too(tmp_path: Path) -> None:
-    app = create_app(settings(tmp_path), TopAndBottom())
+    app = create_app(settings(tmp_path))
 
     @app.get("/broken")
     async def broken() -> None:
@@ -75,7 +75,7 @@ def test_a_defect_behind_the_start_of_an_answer_is_the_servers_to_cut(caplog: py
 
 
 def test_a_defect_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    app = create_app(settings(tmp_path), TopAndBottom())
+    app = create_app(settings(tmp_path))
 
     @app.get("/broken")
     async def broken() -> None:
@@ -86,7 +86,7 @@ def test_a_defect_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_slash_too_many_is_not_redirected(tmp_path: Path) -> None:
-    client = TestClient(create_app(settings(tmp_path), TopAndBottom()), follow_redirects=False)
+    client = TestClient(create_app(settings(tmp_path)), follow_redirects=False)
     assert client.post("/panoptic/", content=photo()).status_code == 404
 
 

@@ -19,6 +19,7 @@ from service.http import openapi
 from service.http.forms import MEDIA_TYPES
 from service.http.schemas import PanopticResponse
 from tests.service.halves import TopAndBottom, ids_of, photo, settings
+from tests.service.in_process import serving
 
 
 class Broken(TopAndBottom):
@@ -29,7 +30,7 @@ class Broken(TopAndBottom):
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(settings(tmp_path, max_queue=2), Broken())) as client:
+    with serving(settings(tmp_path, max_queue=2), Broken()) as client:
         yield client
 
 
@@ -100,6 +101,6 @@ def test_the_example_of_a_refusal_is_what_is_said(client: TestClient, status: in
 
 
 def test_the_example_of_a_missing_key_is_what_is_said(tmp_path: Path) -> None:
-    client = TestClient(create_app(settings(tmp_path, api_keys="one"), TopAndBottom()))
+    client = TestClient(create_app(settings(tmp_path, api_keys="one")))
     answer = client.post("/panoptic", content=photo())
     assert {**answer.json(), "request_id": ""} == {**examples(client)["401"], "request_id": ""}

@@ -15,7 +15,7 @@ ELSEWHERE = re.compile(r"(?:src|srcset|action|data-example)=\"https?://|url\(htt
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    return TestClient(create_app(Settings(), predictor=object()))  # not started: pages need no archive
+    return TestClient(create_app(Settings()))  # not started: pages need no archive
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

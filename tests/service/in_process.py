@@ -1,11 +1,17 @@
-"""A predictor on a thread of this process, in place of workers."""
+"""The application with a predictor on a thread of this process, in place of workers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi.testclient import TestClient
 
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
+from service.app import create_app
+from service.settings import Settings
 from service.workers.process import Predictor
 
 
@@ -39,3 +45,12 @@ class InProcess:
         """End the thread."""
         self.live = 0
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, predictor: Predictor, **options: Any) -> Iterator[TestClient]:
+    """A client of the application when it is ready. A failure to get ready is raised."""
+    app = create_app(settings, InProcess(predictor, settings.warmup_sizes))
+    with TestClient(app, **options) as client:
+        client.portal.call(app.state.engine.wait_ready)  # type: ignore[union-attr]
+        yield client
