@@ -1,6 +1,6 @@
 """The archive: a TorchScript file with its labels, thresholds and provenance inside.
 
-With `export.py` the only file that names torch.jit.
+No other module calls torch.jit; the network only marks its methods with `torch.jit.export`.
 """
 
 import contextlib
@@ -11,23 +11,43 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from model import ops as ops  # registers the operators an archive may call
+from model.command import CommandError
 from model.interface.metadata import FORMAT_VERSION, Metadata
+
+Scripted = torch.jit.ScriptModule
+"""A network as an archive holds it."""
 
 _METADATA = "metadata.json"
 
 
-class ArchiveError(Exception):
+class ArchiveError(CommandError):
     """An archive cannot be used; the message is one line and says what to do."""
 
 
-def save(script: torch.jit.ScriptModule, metadata: Metadata, path: Path) -> None:
+def script(network: torch.nn.Module) -> Scripted:
+    """A network as TorchScript, unfrozen: its weights can still be cast and moved."""
+    with quiet():
+        torch.jit.set_fusion_strategy([])  # as `load`: what runs here is what is served
+        return torch.jit.script(network)
+
+
+def sample_picture(height: int = 120, width: int = 160) -> Tensor:
+    """(3, height, width) uint8: a smooth pattern with edges, the same each time, to compare networks on."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    waves = [np.sin(7 * x + 3 * y), np.cos(5 * x * y), np.sign(np.sin(9 * y - 4 * x))]
+    return torch.from_numpy(np.stack([np.round(127 * wave + 127) for wave in waves]).astype(np.uint8))
+
+
+def save(scripted: Scripted, metadata: Metadata, path: Path) -> None:
     """Write an archive; a file that is there already is replaced in one step."""
     part = path.with_name(path.name + ".part")
     with quiet():
-        torch.jit.save(script, str(part), _extra_files={_METADATA: json.dumps(metadata.to_json(), indent=1)})
+        torch.jit.save(scripted, str(part), _extra_files={_METADATA: json.dumps(metadata.to_json(), indent=1)})
     part.replace(path)
 
 
@@ -53,37 +73,37 @@ def read_metadata(path: Path) -> Metadata:
                 f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export it again."
             )
         return Metadata.from_json(fields)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, AttributeError) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{path} is not an archive ({error}). Write one with `python -m model.export`.") from error
 
 
-def load(path: Path, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Metadata]:
+def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:
     """The network on a device, its weights in float32, and its metadata.
 
-    The archive runs code: load only what you trust. TorchScript is told not to specialise (in the whole process): it
-    would profile two runs and compile for each shape of a picture, while every pass worth fusing is an operator here.
+    An archive runs code: load only what you trust. In the whole process, TorchScript stops specialising: it would
+    profile two runs and compile for each shape of image, and every pass worth fusing is an operator already.
 
     Raises:
-        ArchiveError: there is no usable archive at the path, it is not the one that its manifest lists, or the device
-            cannot hold it.
+        ArchiveError: there is no usable archive at the path, its manifest lists another sha256, or it does not load on
+            the device.
     """
     metadata = read_metadata(path)
     verify(path)  # before any of its code runs
     try:
         with quiet():
             torch.jit.set_fusion_strategy([])
-            script = torch.jit.load(str(path), map_location=device)
+            scripted = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ArchiveError(f"{path} does not load on {device}: {reason}") from error
-    cast_weights(script, torch.float32)
-    return script.eval(), metadata
+    cast_weights(scripted, torch.float32)
+    return scripted.eval(), metadata
 
 
 def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
     """Change the type of the parameters in place; buffers (means, anchors, frozen norms) stay float32.
 
-    Kernels of convolutions become channels-last, as the features are.
+    The weights of convolutions become channels-last, like the feature maps.
     """
     for parameter in module.parameters():
         layout = torch.channels_last if parameter.dim() == 4 else torch.preserve_format
@@ -100,12 +120,15 @@ def verify(path: Path) -> str:
     """The archive's sha256, checked against the `manifest.json` beside it where that lists the file.
 
     Raises:
-        ArchiveError: the file is not the one that the manifest lists.
+        ArchiveError: the manifest lists another sha256, or cannot be read.
     """
     digest = sha256(path)
     manifest = path.with_name("manifest.json")
     if manifest.is_file():
-        listed = json.loads(manifest.read_text(encoding="utf-8")).get(path.name, {}).get("sha256", digest)
+        try:
+            listed = json.loads(manifest.read_text(encoding="utf-8")).get(path.name, {}).get("sha256", digest)
+        except (OSError, ValueError, AttributeError) as error:
+            raise ArchiveError(f"{manifest} is not a manifest of archives ({error}). Fetch it again.") from error
         if listed != digest:
             raise ArchiveError(
                 f"{path} has sha256 {digest[:12]}..., its manifest lists {listed[:12]}.... Fetch the file again."
@@ -114,17 +137,17 @@ def verify(path: Path) -> str:
 
 
 def full_name(path: Path, metadata: Metadata) -> str:
-    """The archive as clients see it: its name and the first of its digest.
+    """The model's name as clients see it: the archive's name, `@`, and the start of its sha256.
 
     Raises:
-        ArchiveError: the file is not the one that the manifest lists.
+        ArchiveError: the manifest lists another sha256.
     """
     return f"{metadata.name}@{verify(path)[:8]}"
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """TorchScript announces its deprecation at each call; this project knows."""
+    """Silence the warning that TorchScript is deprecated, which it repeats at each call."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit")
         yield

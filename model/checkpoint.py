@@ -4,18 +4,20 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from model import archive
+from model.command import CommandError
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.network.backbone import unfold_norms
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 
 
-class CheckpointError(Exception):
+class CheckpointError(CommandError):
     """A checkpoint cannot be used; the message says what was expected."""
 
 
@@ -24,18 +26,18 @@ class Checkpoint:
     """Weights and the network they belong to.
 
     Attributes:
-        configuration: the builder's name.
-        categories: in semantic order, stuff first.
-        weights: name -> tensor.
-        thresholds: numbers that replace the builder's: score, panoptic_score, stuff_area.
-        test_scale: `short_side` and `long_side` that replace the builder's.
-        dataset: what it was trained on.
-        licence: of the weights.
-        scores: measured, by name.
+        configuration: name of the network's builder.
+        categories: the classes that it tells apart.
+        weights: tensors by name.
+        thresholds: score, panoptic_score and stuff_area, where they replace the builder's.
+        test_scale: short_side and long_side, where they replace the builder's.
+        dataset: what the weights were trained on.
+        licence: the weights' licence.
+        scores: measured scores by name.
     """
 
     configuration: str
-    categories: tuple[Category, ...]
+    categories: Labels
     weights: dict[str, Tensor]
     thresholds: dict[str, float] = field(default_factory=dict)
     test_scale: dict[str, int] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class Checkpoint:
         """Write the file in one step; a killed run leaves the old one or the new one."""
         fields = {
             "configuration": self.configuration,
-            "categories": [category.to_json() for category in self.categories],
+            "categories": self.categories.to_json(),
             "thresholds": self.thresholds,
             "test_scale": self.test_scale,
             "dataset": self.dataset,
@@ -65,7 +67,7 @@ class Checkpoint:
         """Read a file that `save` wrote.
 
         Raises:
-            CheckpointError: it is not one.
+            CheckpointError: the file is missing, or `save` did not write it.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -79,15 +81,15 @@ class Checkpoint:
 
     @classmethod
     def of_archive(cls, path: Path) -> "Checkpoint":
-        """What an archive was exported from, norms as identities with a shift where they were folded.
+        """The checkpoint that an archive was exported from; a folded norm becomes an identity with a shift.
 
         Raises:
             archive.ArchiveError: there is no usable archive at the path.
-            CheckpointError: its configuration is unknown.
+            CheckpointError: the archive's configuration is unknown.
         """
-        script, metadata = archive.load(path)
+        scripted, metadata = archive.load(path)
         network = build_network(metadata.configuration, metadata.categories)
-        weights = unfold_norms(network, script.state_dict())  # TorchScript keeps constants beside them
+        weights = unfold_norms(network, scripted.state_dict())  # TorchScript keeps constants beside them
         return cls(
             metadata.configuration,
             metadata.categories,
@@ -114,20 +116,19 @@ class Checkpoint:
         return network
 
 
-def build_network(configuration: str, labels: tuple[Category, ...], **test_scale: int) -> UPSNet:
-    """A fresh network of a configuration for any categories, in eval mode.
+def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSNet:
+    """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
     Raises:
-        CheckpointError: no such configuration.
+        CheckpointError: there is no such configuration.
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
-    things = sum(category.isthing for category in labels)
-    return CONFIGURATIONS[configuration](stuff=len(labels) - things, things=things, **test_scale).eval()
+    return CONFIGURATIONS[configuration](stuff=len(labels.stuff), things=len(labels.things), **test_scale).eval()
 
 
 def thresholds_of(network: UPSNet) -> dict[str, float]:
-    """The numbers that decide what becomes a segment, by name."""
+    """The thresholds that decide what becomes a segment, by name."""
     return {
         "score": network.candidates.score_threshold,
         "panoptic_score": network.candidates.panoptic_threshold,
@@ -136,7 +137,23 @@ def thresholds_of(network: UPSNet) -> dict[str, float]:
 
 
 def set_thresholds(network: UPSNet, thresholds: dict[str, float]) -> None:
-    """Replace some of them."""
+    """Set the thresholds that are given; the others stay."""
     network.candidates.score_threshold = thresholds.get("score", network.candidates.score_threshold)
     network.candidates.panoptic_threshold = thresholds.get("panoptic_score", network.candidates.panoptic_threshold)
     network.segments.stuff_area_limit = int(thresholds.get("stuff_area", network.segments.stuff_area_limit))
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file by name, read without running the code that a pickle can hold.
+
+    Raises:
+        CheckpointError: the file is not a plain dictionary of tensors.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises errors of any class on damaged files
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
+        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+        raise CheckpointError(f"{path} is not a dictionary of tensors, as published checkpoints are.")
+    return loaded

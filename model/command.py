@@ -1,22 +1,79 @@
-"""How every command of this package ends: 0, 2 for bad usage, or 1 with one line that says what to do."""
+"""What every command of this package shares: its parser, common arguments, and how it ends.
 
+A command exits with 0, with 2 for bad usage, or with 1 and one line that says what to do.
+"""
+
+import argparse
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from model.interface.served import PRECISIONS
 
 
 class CommandError(Exception):
-    """A known mistake; the message is for the person at the keyboard."""
+    """A mistake that the user can correct; the message says what happened and what to do."""
+
+
+def new_parser(doc: str) -> argparse.ArgumentParser:
+    """A command's parser, without arguments yet.
+
+    Args:
+        doc: docstring of the command's module: "`python -m NAME`: what it does.", a blank line, an example a line.
+    """
+    title, examples = doc.split("\n\n")[:2]
+    example = examples.strip().splitlines()[0]
+    return argparse.ArgumentParser(prog=title.split("`")[1], description=title, epilog=f"Example: {example}")
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """Add the archive to use, as the first positional argument."""
+    parser.add_argument("archive", type=Path, help="archive of the network (.pt)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device` and `--precision`."""
+    parser.add_argument(
+        "--device",
+        type=device,
+        default="auto",
+        help="cpu, cuda, cuda:N, or auto for CUDA where there is a GPU (default)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", *PRECISIONS),
+        help="type of the weights, or auto for float16 on CUDA and float32 on a CPU (default)",
+    )
+
+
+def device(text: str) -> str:
+    """The name of a device, for an argument's `type`."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
+    return text
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for an argument's `type`."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def positives(text: str) -> list[int]:
+    """Whole numbers above 0 from a comma-separated list, for an argument's `type`."""
+    return [positive(part) for part in text.split(",")]
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: known mistakes print their message, without a traceback."""
-    from model.archive import ArchiveError
-    from model.checkpoint import CheckpointError
-    from model.datasets.records import AnnotationError
-
+    """Run `main` and exit. A user's mistake prints its message; any other error is a bug and shows its trace."""
     try:
         sys.exit(main() or 0)
-    except (AnnotationError, ArchiveError, CheckpointError, CommandError, OSError, ValueError) as error:
+    except (CommandError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is None:
+            raise  # from a library; those of the operating system say what is wrong and name the file
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:

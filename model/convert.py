@@ -6,8 +6,6 @@ Strict: a missing, extra or misshapen key is listed and nothing is written. The 
 the input channels of the first convolution are swapped here, once.
 """
 
-import argparse
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,19 +14,14 @@ import torch
 from torch import Tensor
 
 from model import archive
-from model.checkpoint import Checkpoint, CheckpointError
-from model.command import run
+from model.checkpoint import Checkpoint, CheckpointError, read_published
+from model.command import new_parser, run
 from model.interface import categories
 from model.network.upsnet import CONFIGURATIONS
 
-DATASETS = {
-    "coco_r50": "coco",
-    "coco_r101_dcn": "coco",
-    "cityscapes_r50": "cityscapes",
-    "cityscapes_r101_w_coco": "cityscapes",
-}
+DATASETS = {name: dataset for name in CONFIGURATIONS if (dataset := name.split("_")[0]) in ("coco", "cityscapes")}
+"""Dataset of each configuration that has published checkpoints; its name begins with it."""
 
-# Published name -> ours, tried in order; the rest of a name (weight, bias, ...) stays.
 NAMES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"resnet_backbone\.conv1\.conv1\.", r"backbone.stem.conv."),
     (r"resnet_backbone\.conv1\.bn1\.", r"backbone.stem.norm."),
@@ -54,10 +47,11 @@ NAMES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"fcn_head\.fcn_subnet\.conv\.(\d)\.0\.conv\.", lambda m: f"semantic_head.layers.{3 * int(m[1])}."),
     (r"fcn_head\.score\.", r"semantic_head.logits."),
 ]
+"""Start of a published name -> start of ours. The first that matches counts; the rest (weight, bias, ...) stays."""
 
 
 def our_name(published: str) -> str | None:
-    """Our name of a published key; None for one that no rule knows."""
+    """Our name of a published key; None where no rule matches."""
     for pattern, ours in NAMES:
         name, found = re.subn(f"^{pattern}", ours, published)
         if found:
@@ -70,7 +64,7 @@ def convert_weights(published: dict[str, Tensor], config: str) -> dict[str, Tens
 
     Args:
         published: key -> tensor; a leading `module.` is stripped, `num_batches_tracked` counters are dropped.
-        config: one of the four published configurations.
+        config: the configuration that the file was trained with, one of `DATASETS`.
 
     Raises:
         CheckpointError: keys are missing, unknown or misshapen; all are listed.
@@ -99,31 +93,12 @@ def convert_weights(published: dict[str, Tensor], config: str) -> dict[str, Tens
     return converted
 
 
-def read_published(path: Path) -> dict[str, Tensor]:
-    """The tensors of a published file, opened without running its code.
-
-    Raises:
-        CheckpointError: it is not a plain dictionary of tensors.
-    """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise CheckpointError(f"{path} is not a dictionary of tensors, as published checkpoints are.")
-    return loaded
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m model.convert", description=__doc__.split("\n")[0])
-    parser.epilog = (
-        "Example: python -m model.convert upsnet_resnet_50_coco_90000.pth --config coco_r50 --out coco.safetensors"
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("checkpoint", type=Path, help="published .pth file")
-    parser.add_argument("--config", required=True, choices=DATASETS, help="configuration it was trained with")
-    parser.add_argument("--out", required=True, type=Path, help="our checkpoint, .safetensors")
+    parser.add_argument("--config", required=True, choices=DATASETS, help="configuration that it was trained with")
+    parser.add_argument("--out", required=True, type=Path, help="checkpoint to write (.safetensors)")
     args = parser.parse_args(argv)
     weights = convert_weights(read_published(args.checkpoint), args.config)
     dataset = DATASETS[args.config]

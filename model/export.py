@@ -2,48 +2,30 @@
 
     python -m model.export coco_r50.safetensors --out weights/coco_r50.pt --short-side 800 --long-side 1333
 
-The network is scripted whole, and its answer to a test picture compared with the eager network's before
-anything is written.
+The network is scripted whole. Nothing is written unless it answers a test picture as the eager network does.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchvision
-from torch import Tensor
 
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
-from model.command import run
+from model.command import new_parser, positive, run
 from model.interface.metadata import Metadata
 from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
 
 
-def script(network: UPSNet) -> torch.jit.ScriptModule:
-    """The network as TorchScript, unfrozen: its weights can still be cast and moved."""
-    with archive.quiet():
-        torch.jit.set_fusion_strategy([])  # as `archive.load`: what runs here is what is served
-        return torch.jit.script(network)
-
-
-def sample_picture(height: int = 120, width: int = 160) -> Tensor:
-    """(3, H, W) uint8: a smooth pattern with edges, the same each time."""
-    y, x = np.mgrid[0:height, 0:width] / height
-    waves = [np.sin(7 * x + 3 * y), np.cos(5 * x * y), np.sign(np.sin(9 * y - 4 * x))]
-    return torch.from_numpy(np.stack([np.round(127 * wave + 127) for wave in waves]).astype(np.uint8))
-
-
-def check_equal(network: UPSNet, scripted: torch.jit.ScriptModule) -> None:
+def check_equal(network: UPSNet, scripted: archive.Scripted) -> None:
     """Compare both networks' answers, segment by segment.
 
     Raises:
         CheckpointError: they differ.
     """
-    images = [sample_picture()]
+    images = [archive.sample_picture()]
     with torch.inference_mode():
         eager, served = network(images)[0], scripted(images)[0]
     for name in eager._fields:
@@ -51,16 +33,14 @@ def check_equal(network: UPSNet, scripted: torch.jit.ScriptModule) -> None:
             raise CheckpointError(f"Eager and scripted network differ in {name}; nothing was written. This is a bug.")
 
 
-def export(
-    checkpoint: Checkpoint, source_sha256: str, name: str, half: bool
-) -> tuple[torch.jit.ScriptModule, Metadata]:
+def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) -> tuple[archive.Scripted, Metadata]:
     """Script a checkpoint's network and describe it.
 
     Args:
-        checkpoint: weights and configuration.
-        source_sha256: of the file they came from.
-        name: of the model, as clients will see it.
-        half: store the weights in half precision (the file is half as large; they are served in float32 on a CPU).
+        checkpoint: weights, configuration and what the archive is to say of them.
+        source_sha256: digest of the checkpoint's file.
+        name: the model's name, as clients will see it.
+        half: store the weights in half precision, in a file of half the size; a CPU still serves them in float32.
 
     Returns:
         The scripted network and its metadata.
@@ -73,7 +53,7 @@ def export(
     if half:
         archive.cast_weights(network, torch.float16)
         archive.cast_weights(network, torch.float32)  # compare what will be served
-    scripted = script(network)
+    scripted = archive.script(network)
     check_equal(network, scripted)
     if half:
         archive.cast_weights(scripted, torch.float16)
@@ -98,20 +78,16 @@ def export(
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m model.export", description=__doc__.split("\n")[0])
-    parser.epilog = "Example: python -m model.export coco_r50.safetensors --out weights/coco_r50.pt"
-    parser.add_argument("checkpoint", type=Path, help="ours, .safetensors (a published one: model.convert first)")
+    parser = new_parser(__doc__)
+    parser.add_argument("checkpoint", type=Path, help="our checkpoint (.safetensors; a published one: model.convert)")
     parser.add_argument("--out", required=True, type=Path, help="archive to write")
-    parser.add_argument("--name", help="of the model, as clients see it (default: the name of the archive's file)")
-    parser.add_argument("--short-side", type=int, help="test scale: length of the short side, pixels")
-    parser.add_argument("--long-side", type=int, help="test scale: cap of the long side, pixels")
+    parser.add_argument("--name", help="the model's name, as clients see it (default: the name of the archive's file)")
+    parser.add_argument("--short-side", type=positive, help="test scale: length of the short side, pixels")
+    parser.add_argument("--long-side", type=positive, help="test scale: cap of the long side, pixels")
     parser.add_argument("--score", type=float, help="smallest score of an instance in the panoptic answer")
     parser.add_argument("--stuff-area", type=int, help="smallest area of a stuff segment, pixels of the photo")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     args = parser.parse_args(argv)
-    for option in ("short_side", "long_side"):
-        if (getattr(args, option) or 1) < 1:
-            parser.error(f"--{option.replace('_', '-')} must be positive")
     checkpoint = Checkpoint.load(args.checkpoint)
     scale = {"short_side": args.short_side, "long_side": args.long_side}
     checkpoint.test_scale |= {side: value for side, value in scale.items() if value}

@@ -1,16 +1,16 @@
-"""How the C library keeps what tensors on the CPU free."""
+"""Whether memory that tensors on the CPU free stays with the process or goes back to the kernel."""
 
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # see mallopt(3)
 _UNLIMITED = 2**31 - 1
 
 
 def keep() -> None:
-    """Let the process keep memory that is freed, where its C library is glibc; nothing else changes.
+    """Let the process keep freed memory from now on. Only glibc can; elsewhere nothing happens.
 
-    By default each large tensor is mapped anew and the kernel fills it with zeros first.
+    By default, the kernel maps each large tensor anew and fills it with zeros first, which takes time.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -20,7 +20,7 @@ def keep() -> None:
 
 
 def release() -> None:
-    """Give the kernel what is kept."""
+    """Give the freed memory that is kept back to the kernel."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

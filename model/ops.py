@@ -1,7 +1,7 @@
-"""Operators with a form for every device. Importing this module registers them, and torchvision's, for archives to call.
+"""Operators with a form for every device. Importing this module registers them, and torchvision's, so archives can run.
 
-The dispatcher chooses: forms of this package's own on a CPU, Triton on a GPU, what torch and torchvision have on a GPU
-without Triton and with gradients. The schemas below belong to the archive's format version: archives hold calls to them.
+The dispatcher chooses. A CPU has forms of this package's own, a GPU has Triton's. On a GPU without Triton, and with
+gradients, torch and torchvision stand in. Archives hold calls to these schemas: a change needs a new format version.
 """
 
 import functools

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import archive, memory, ops
-from model.interface.categories import Category
-from model.interface.panoptic import Panoptic, Segment
-from model.interface.served import ServedModel
+from model.interface.categories import Labels
+from model.interface.panoptic import Panoptic, Pixels, Segment
+from model.interface.served import PRECISIONS, ServedModel
 
-Image = NDArray[np.uint8]
-DTYPES = {"float32": torch.float32, "float16": torch.float16}  # by precision
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,16 @@ class Analysis:
     """Everything the network finds in one image, for evaluation.
 
     Attributes:
-        panoptic: what `predict` returns.
+        panoptic: the answer that `predict` gives.
         semantic: (H, W) uint8, semantic index of the best class of each pixel.
-        boxes: (D, 4) float32, xyxy in pixels of the image.
-        scores: (D,) float32.
+        boxes: (D, 4) float32, the detections' boxes, xyxy in pixels of the image.
+        scores: (D,) float32, the detections' scores.
         category_ids: (D,) int64, the dataset's own ids.
-        mask_logits: (D, 28, 28) float32, over the box.
+        mask_logits: (D, 28, 28) float32, each over its detection's box.
     """
 
     panoptic: Panoptic
-    semantic: NDArray[np.uint8]
+    semantic: Pixels
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     category_ids: NDArray[np.int64]
@@ -65,15 +64,16 @@ class Predictor:
     """A loaded archive on one device.
 
     Args:
-        path: of the archive.
-        device: auto, cpu, cuda, cuda:N.
-        precision: auto (float16 on CUDA, else float32), float32, float16.
+        path: path of the archive.
+        device: auto, cpu, cuda or cuda:N.
+        precision: float32, float16, or auto for float16 on CUDA and float32 on a CPU.
 
     Raises:
-        archive.ArchiveError: the archive cannot be used, or not with this device and precision.
+        archive.ArchiveError: the archive cannot be used, or not on this device in this precision.
 
     Attributes:
         served: what it serves: name, metadata, device, precision, kernel.
+        categories: the classes that it tells apart.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto") -> None:
@@ -86,55 +86,53 @@ class Predictor:
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)
         name, kernel = archive.full_name(path, metadata), ops.kernel(device)
+        self.categories = metadata.categories
         self.served = ServedModel(name, metadata, device, precision, kernel)
-        self.metadata, self.model_name = metadata, self.served.name
-        self.device, self.precision, self.kernel = device, precision, self.served.kernel
+        self.metadata = metadata  # `model.evaluate` reads it, here and of its own predictors
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width the network works at: images that agree in it can share a batch."""
+        """Height and width that the network works at for an image; images with the same can share a batch."""
         rows, columns = self._network.padded_size(height, width)
         return rows, columns
 
-    def predict(self, images: Sequence[Image]) -> list[Panoptic]:
+    def predict(self, images: Sequence[Pixels]) -> list[Panoptic]:
         """Segment images of one padded size.
 
         Args:
-            images: (H, W, 3) uint8 RGB each.
+            images: (H, W, 3) uint8 RGB arrays.
 
         Returns:
-            One answer an image, in order; none for no images.
+            An answer for each image, in order.
         """
         if not images:
             return []
         with torch.inference_mode():
-            return [
-                to_panoptic(found, self.served.metadata.categories) for found in self._network(self._upload(images))
-            ]
+            return [to_panoptic(found, self.categories) for found in self._network(self._upload(images))]
 
-    def analyze(self, images: Sequence[Image]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""
         if not images:
             return []
         with torch.inference_mode():
             found = self._network.analyze(self._upload(images))
-            return [to_analysis(one, self.served.metadata.categories) for one in found]
+            return [to_analysis(one, self.categories) for one in found]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Run each height and width twice: the first run compiles a device's kernels and optimises the graph."""
+        """Run each height and width twice. The first run compiles kernels and optimises the graph."""
         for height, width in sizes:
             for _ in range(2):
                 self.predict([np.zeros((height, width, 3), np.uint8)])
 
-    def _upload(self, images: Sequence[Image]) -> list[Tensor]:
+    def _upload(self, images: Sequence[Pixels]) -> list[Tensor]:
         return [to_tensor(image, self.served.device) for image in images]
 
 
-def to_tensor(image: Image, device: str | torch.device) -> Tensor:
-    """(H, W, 3) uint8 array to (3, H, W) on a device; a copy, as arrays from decoders may be read-only."""
+def to_tensor(image: Pixels, device: str | torch.device) -> Tensor:
+    """(H, W, 3) uint8 array as (3, H, W) on a device. It is a copy: arrays from decoders may be read-only."""
     return torch.tensor(image).to(device).permute(2, 0, 1)
 
 
-def to_panoptic(found: Any, labels: Sequence[Category]) -> Panoptic:
+def to_panoptic(found: Any, labels: Labels) -> Panoptic:
     """The network's `Panoptic` tuple with the dataset's ids and names."""
     columns = (found.classes, found.scores, found.areas, found.boxes)
     segments = []
@@ -146,9 +144,9 @@ def to_panoptic(found: Any, labels: Sequence[Category]) -> Panoptic:
     return Panoptic(found.segment_ids.cpu().numpy(), tuple(segments))
 
 
-def to_analysis(found: Any, labels: Sequence[Category]) -> Analysis:
+def to_analysis(found: Any, labels: Labels) -> Analysis:
     """The network's `Analysis` tuple with the dataset's ids."""
-    thing_ids = np.array([label.id for label in labels if label.isthing], np.int64)
+    thing_ids = np.array(labels.things.ids, np.int64)
     return Analysis(
         to_panoptic(found.panoptic, labels),
         found.semantic.cpu().numpy(),

@@ -15,7 +15,7 @@ from service.settings import SettingsError
 
 
 def main() -> int:
-    """Run the service; the exit status."""
+    """Run the service until a signal ends it; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__.split("\n")[0])
     parser.epilog = "Example: UPSNET_PORT=9000 python -m service. Settings are environment variables: see the README."
     parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> int:
         place = f"{settings.host}:{settings.port}"
         print(f"error: cannot listen on {place}. Set UPSNET_PORT to a free port.", file=sys.stderr)  # noqa: T201
         return 1
-    return 0 if server.started and app.state.engine.failure is None else 1
+    return 0 if server.started and not app.state.engine.failed else 1
 
 
 if __name__ == "__main__":

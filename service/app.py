@@ -1,60 +1,52 @@
 """The application: routes and life cycle."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from service import __version__
 from service.engine import Engine
 from service.http import openapi
 from service.http.envelope import Envelope
+from service.http.keys import check_key, key_schemes
 from service.http.pages import add_pages
 from service.http.problems import add_error_handlers
 from service.http.schemas import Health
 from service.metrics import Metrics
-from service.panoptic import add_panoptic, check_key
+from service.panoptic import add_panoptic
 from service.settings import Settings
-from service.workers.backends import InProcess
+from service.workers.in_process import InProcess
 from service.workers.pool import WorkerPool
-from service.workers.process import load_predictor
-
-log = logging.getLogger(__name__)
+from service.workers.process import Predictor, load_predictor
 
 LAG_INTERVAL = 0.25
+"""Seconds between two measurements of the event loop."""
 LIMITS = ("max_bytes", "max_upload_bytes", "max_pixels", "max_queue", "max_queue_pixels", "deadline_ms")
-"""Settings that `/model` tells clients."""
+"""The settings that `/model` tells clients."""
 
 
-def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
+def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAPI:
     """The application.
 
     Args:
-        settings: of the service.
-        predictor: answers in this process; None starts one worker process a device with the settings' archive.
+        settings: what the environment set.
+        predictor: answers in this process; without one, a worker process for each device loads the settings' archive.
     """
     metrics = Metrics()
-
-    def make_backend() -> Any:
-        if predictor is not None:
-            return InProcess(predictor, settings.warmup_sizes)
-        return make_pool(settings, metrics, engine.resize)
-
-    engine = Engine(settings, metrics, make_backend)
+    backend = InProcess(predictor, settings.warmup_sizes) if predictor else make_pool(settings, metrics)
+    engine = Engine(settings, metrics, backend)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(watch_loop(metrics))]
-        if predictor is None:  # workers take their time: the service answers meanwhile that it is not ready
-            tasks.append(asyncio.create_task(engine.start_or_fail()))
-        else:
-            await engine.start()
+        tasks = [asyncio.create_task(watch_loop(metrics)), asyncio.create_task(engine.start())]
         try:
+            if predictor:  # workers take longer: until they are ready, the service answers that it is not
+                await engine.wait_ready()
             yield
         finally:
             for task in tasks:
@@ -64,7 +56,7 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
     app = FastAPI(
         title="upsnet-service",
         description="Post a photo, get its panoptic segmentation.",
-        version="1",
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -79,8 +71,8 @@ def create_app(settings: Settings, predictor: Any = None) -> FastAPI:
     return app
 
 
-def make_pool(settings: Settings, metrics: Metrics, on_change: Callable[[int], None]) -> WorkerPool:
-    """One worker process a device, each with the settings' archive."""
+def make_pool(settings: Settings, metrics: Metrics) -> WorkerPool:
+    """A worker process for each device, each with the settings' archive."""
     logs = settings.log_format, settings.log_level
     return WorkerPool(
         {
@@ -89,7 +81,6 @@ def make_pool(settings: Settings, metrics: Metrics, on_change: Callable[[int], N
         },
         warmup_sizes=settings.warmup_sizes,
         max_pixels=settings.max_pixels,
-        on_change=on_change,
         observer=metrics,
     )
 
@@ -107,16 +98,15 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     settings, metrics = engine.settings, engine.metrics
 
     def health(status: int | None = None) -> Response:
-        reason, backend = engine.reason_not_ready, engine.backend
-        loaded = backend is not None and engine.batcher is not None
+        reason, served = engine.reason_not_ready, engine.served
         body = Health(
             live=True,
             ready=reason is None,
             reason=reason,
-            model=backend.model_name if backend and loaded else None,
-            device=backend.device if backend and loaded else None,
-            workers=backend.live if backend else 0,
-            queue_images=engine.batcher.admission.waiting if engine.batcher else 0,
+            model=served.name if served else None,
+            device=served.device if served else None,
+            workers=engine.backend.live,
+            queue_images=engine.admission.waiting,
         )
         headers = {"Retry-After": "2"} if reason and status is None else {}
         return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)
@@ -125,26 +115,24 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     async def live() -> Response:
         return health(200)
 
-    @app.get("/health/ready", response_model=Health, responses=openapi.NOT_READY, summary="Work is taken")
+    @app.get("/health/ready", response_model=Health, responses=openapi.not_ready(), summary="Work is taken")
     async def ready() -> Response:
         return health()
 
-    @app.get("/health", response_model=Health, responses=openapi.NOT_READY, summary="Both, in detail")
+    @app.get("/health", response_model=Health, responses=openapi.not_ready(), summary="Both, in detail")
     async def both() -> Response:
         return health()
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Prometheus text")
     async def scrape() -> Response:
-        metrics.ready.set(engine.reason_not_ready is None)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    key_schemes = openapi.key_schemes(settings.api_keys)
+    keys = key_schemes(settings.api_keys)
 
-    @app.get("/model", responses=openapi.refusals(401, 503), dependencies=key_schemes, summary="What is served")
+    @app.get("/model", responses=openapi.refusals(401, 503), dependencies=keys, summary="What is served")
     async def model(request: Request) -> Response:
         check_key(request, settings.api_keys)
-        backend, _ = engine.check_ready()
+        served = engine.check_ready().served
         limits = {name: getattr(settings, name) for name in LIMITS}
-        facts = {"model": backend.model_name, "device": backend.device, "precision": backend.precision}
-        facts["kernel"] = backend.kernel
-        return JSONResponse({**facts, "limits": limits, "metadata": backend.metadata.to_json()})
+        facts = {"model": served.name, "device": served.device, "precision": served.precision, "kernel": served.kernel}
+        return JSONResponse({**facts, "limits": limits, "metadata": served.metadata.to_json()})

@@ -1,40 +1,89 @@
-"""What stands behind the routes: decoding threads, the batcher, the workers, and whether they are ready."""
+"""The engine behind the routes: decoding threads, the batcher, the workers, and which state the service is in."""
 
 import asyncio
+import contextlib
 import logging
-import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Protocol
 
-from model.interface import codec
-from model.interface.codec import Pixels
-from model.interface.panoptic import Panoptic
-from service.batching.admission import Ticket
+from model.interface.panoptic import Panoptic, Pixels
+from model.interface.served import ServedModel
+from service.batching.admission import Admission, Ticket
 from service.batching.batcher import Batcher
-from service.batching.lanes import LARGE_WORK, Lanes
-from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, WorkerStartError
+from service.errors import NotReadyError, WorkerStartError
 from service.http import responses
-from service.http.responses import Answer
+from service.http.forms import Form
 from service.http.uploads import Upload, Uploads
-from service.metrics import Metrics
+from service.image_work import ImageWork
+from service.metrics import STAGES, Metrics
 from service.settings import Settings
-from service.workers.backends import Backend
 
 log = logging.getLogger(__name__)
-Value = TypeVar("Value")
 
-ENCODED_AT_ONCE_PIXELS = 400_000
-"""Maps of at most this size are written on the event loop: a fraction of a millisecond."""
 
-REFUSALS = {codec.ImageTooLargeError: 413, codec.UnsupportedImageError: 415, codec.CorruptImageError: 422}
+class Backend(Protocol):
+    """What computes the answers: a pool of workers, or a predictor in this process."""
+
+    @property
+    def live(self) -> int:
+        """Number of devices that answer now."""
+
+    def watch(self, on_change: Callable[[int], None], /) -> None:
+        """Call `on_change` with `live` whenever it changes."""
+
+    async def start(self) -> ServedModel:
+        """Load and warm up; what is served."""
+
+    async def run(self, images: list[Pixels]) -> list[Panoptic]:
+        """One answer an image, in order."""
+
+    async def close(self) -> None:
+        """End it, also while it starts."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The model is loaded and warmed up."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Work is taken while a device lives.
+
+    Attributes:
+        served: the model that answers.
+        batcher: takes images to the devices.
+        colors: the color of each category, by its id.
+    """
+
+    served: ServedModel
+    batcher: Batcher[Pixels, Panoptic]
+    colors: dict[int, tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Draining:
+    """No new work is taken any more; `before` answers what was taken, and is None if nothing was loaded yet."""
+
+    before: Serving | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The start failed with this error."""
+
+    error: Exception
 
 
 @dataclass
 class Timing:
-    """Where the time of one request went, in seconds."""
+    """Where the time of one request went, in seconds; its ticket knows the times in the queue and on the device.
+
+    Attributes:
+        deadline: when the answer comes too late, by `time.monotonic`.
+    """
 
     deadline: float
     decode: float = 0.0
@@ -43,203 +92,207 @@ class Timing:
 
     def header(self) -> str:
         """As Server-Timing has it, in milliseconds."""
-        stages = {
-            "decode": self.decode,
-            "queue": self.ticket.queue_seconds,
-            "infer": self.ticket.infer_seconds,
-            "encode": self.encode,
-        }
-        return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in stages.items())
+        times = self.decode, self.ticket.queue_seconds, self.ticket.infer_seconds, self.encode
+        return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in zip(STAGES, times, strict=True))
 
 
 class Engine:
     """Bytes in, answers out.
 
+    It is in one state at a time: Loading, then Serving or Failed, and Draining at the end.
+
     Args:
-        settings: of the service.
-        metrics: of the application.
-        make_backend: called when the engine starts.
+        settings: what the environment set.
+        metrics: where the engine counts.
+        backend: what computes the answers; the engine starts and ends it.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, make_backend: Callable[[], Backend]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, backend: Backend) -> None:
         self.settings, self.metrics = settings, metrics
+        self.uploads = Uploads(settings.max_upload_bytes)
+        self.admission = Admission(settings.max_queue, settings.max_queue_pixels)
+        self.backend = backend
+        self._images = ImageWork(settings.decode_threads, settings.max_pixels, metrics)
+        self._state: Loading | Serving | Draining | Failed = Loading()
+        self._settled = asyncio.Event()
+        self._requests: set[asyncio.Task[object] | None] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._gave_up = False
         metrics.queue_limit.set(settings.max_queue)
         metrics.deadline.set(settings.deadline_ms / 1000)
-        self.draining = self.gave_up = False
-        self.requests: set[asyncio.Task[Any] | None] = set()
-        self._make_backend = make_backend
-        self.uploads = Uploads(settings.max_upload_bytes)
         metrics.upload_bytes.set_function(lambda: self.uploads.held)
         metrics.inflight.set_function(lambda: self.inflight)
-        self._decoding = Lanes("decode", settings.decode_threads)
-        self._encoding = Lanes("encode", settings.decode_threads)
-        self.backend: Backend | None = None
-        self.batcher: Batcher[Pixels, Panoptic] | None = None
-        self.failure: str | None = None
-        self.on_failure: Callable[[], None] = lambda: None
-        self._colors: dict[int, tuple[int, int, int]] = {}
+        metrics.queue_images.set_function(lambda: self.admission.waiting)
+        metrics.queue_pixels.set_function(lambda: self.admission.pixels)
+        metrics.ready.set_function(lambda: self.reason_not_ready is None)
 
     async def start(self) -> None:
-        """Load, warm up, open the queue."""
-        settings = self.settings
-        self.backend = backend = self._make_backend()
-        await backend.start()
-        self._colors = {category.id: category.color for category in backend.metadata.categories}
-        on_cpu = backend.device.startswith("cpu")
-        self.batcher = Batcher(
-            backend.run,
-            max_batch_size=settings.max_batch_size or (1 if on_cpu else 8),
-            max_batch_pixels=settings.max_batch_pixels,
-            max_queue=settings.max_queue,
-            max_queue_pixels=settings.max_queue_pixels,
-            max_batch_source_pixels=settings.max_pixels,  # shared memory for one of the largest, and no more
-            concurrency=backend.live,
+        """Load, warm up and take work. A failure is logged, in one line where it is foreseen, and ends the start."""
+        try:
+            served = await self.backend.start()
+            if isinstance(self._state, Loading):
+                self._enter(self._serving(served))
+                facts = {"device": served.device, "precision": served.precision, "kernel": served.kernel}
+                self.metrics.model.info({"name": served.name, **facts})
+                log.info("ready: %s on %s, %s, kernel %s", served.name, *facts.values())
+        except Exception as error:
+            log.error("cannot start: %s", error, exc_info=None if isinstance(error, WorkerStartError) else error)
+            self._enter(Failed(error))
+
+    def _serving(self, served: ServedModel) -> Serving:
+        batcher = Batcher(
+            self.backend.run,
+            self.admission,
+            max_batch_size=self.settings.batch_size(on_cpu=served.device.startswith("cpu")),
+            max_batch_pixels=self.settings.max_batch_pixels,
+            max_batch_source_pixels=self.settings.max_pixels,  # shared memory for one of the largest, and no more
+            concurrency=self.backend.live,
             observer=self.metrics,
         )
-        admission = self.batcher.admission
-        self.metrics.queue_images.set_function(lambda: admission.waiting)
-        self.metrics.queue_pixels.set_function(lambda: admission.pixels)
-        facts = {"device": backend.device, "precision": backend.precision, "kernel": backend.kernel}
-        self.metrics.model.info({"name": backend.model_name, **facts})
-        log.info("ready: %s on %s, %s, kernel %s", backend.model_name, *facts.values())
+        self.backend.watch(batcher.resize)
+        return Serving(served, batcher, {category.id: category.color for category in served.metadata.categories})
 
-    async def start_or_fail(self) -> None:
-        """Start; a failure is logged, in one line where it is foreseen, kept in `failure` and told to `on_failure`."""
+    def _enter(self, state: Serving | Draining | Failed) -> None:
+        self._state = state
+        self._settled.set()
+
+    async def wait_ready(self) -> None:
+        """Return when the model is loaded and warm.
+
+        Raises:
+            Exception: the one that ended the start.
+            NotReadyError: the drain began before.
+        """
+        await self._settled.wait()
+        if isinstance(self._state, Failed):
+            raise self._state.error
+        if self.served is None:
+            raise NotReadyError(NotReadyError.STOPPING)
+
+    async def drain(self, seconds: float) -> int:
+        """Take no new work, and return when no request is in flight; how many were given up.
+
+        Args:
+            seconds: what is not answered by then is given up: it gets 503. Another call may be shorter than the first.
+        """
+        self._stop_serving()
         try:
-            await self.start()
-        except Exception as error:
-            self.failure = str(error)
-            log.error("cannot start: %s", error, exc_info=None if isinstance(error, WorkerStartError) else error)
-            self.on_failure()
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+            return 0
+        except TimeoutError:
+            self._gave_up = True
+            for request in filter(None, self._requests):
+                request.cancel()
+            return len(self._requests)
 
     async def close(self) -> None:
         """End everything; what still waits fails."""
-        self.draining = True
-        if self.batcher:
-            await self.batcher.close()
-        if self.backend:
-            await self.backend.close()
-        self._decoding.close()
-        self._encoding.close()
+        self._stop_serving()
+        if serving := self._loaded:
+            await serving.batcher.close()
+        await self.backend.close()
+        self._images.close()
+
+    def _stop_serving(self) -> None:
+        if not isinstance(self._state, Failed):
+            self._enter(Draining(self._loaded))
+
+    @property
+    def _loaded(self) -> Serving | None:
+        match self._state:
+            case Serving():
+                return self._state
+            case Draining(before):
+                return before
+            case _:
+                return None
+
+    @property
+    def served(self) -> ServedModel | None:
+        """The model that is loaded; None before."""
+        return self._loaded.served if self._loaded else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the start failed."""
+        return isinstance(self._state, Failed)
 
     @property
     def inflight(self) -> int:
-        """Requests that are not answered yet."""
-        return len(self.requests)
-
-    def give_up(self) -> None:
-        """Cancel every request that is not answered yet; each is answered with 503."""
-        self.gave_up = True
-        for request in self.requests:
-            if request:
-                request.cancel()
-
-    def resize(self, live: int) -> None:
-        """The number of live workers changed."""
-        if self.batcher:
-            self.batcher.resize(live)
+        """Number of requests that are not answered yet."""
+        return len(self._requests)
 
     @property
     def reason_not_ready(self) -> str | None:
-        """Why no work is taken now; None where it is."""
-        if self.draining:
-            return "The service is stopping."
-        if self.batcher is None or self.backend is None:
-            return "The model is loading."
-        if self.backend.live == 0:
-            return "The worker is restarting."
-        return None
+        """Why no work is taken now; None while it is."""
+        match self._state:
+            case Draining():
+                return NotReadyError.STOPPING
+            case Serving():
+                return None if self.backend.live else "The worker is restarting."
+            case _:  # why a start failed is told in the log, not to clients
+                return NotReadyError.LOADING
 
-    def check_ready(self) -> tuple[Backend, Batcher[Pixels, Panoptic]]:
-        """What work needs.
+    def check_ready(self) -> Serving:
+        """What answers new work.
 
         Raises:
-            NotReadyError: it is not there.
+            NotReadyError: no work is taken now.
         """
-        reason = self.reason_not_ready
-        if reason or self.backend is None or self.batcher is None:
-            raise NotReadyError(f"{reason} Try again soon.")
-        return self.backend, self.batcher
+        if isinstance(self._state, Serving) and self.backend.live:
+            return self._state
+        raise NotReadyError.for_now(self.reason_not_ready or NotReadyError.LOADING)
 
-    async def segment(self, upload: Upload, form: str, overlay: bool, request_id: str, timing: Timing) -> Answer:
-        """The answer to one image.
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """A context for the current task while it answers a request: it is counted, and may be given up.
+
+        Raises:
+            NotReadyError: no work is taken now, or the request was given up.
+        """
+        self.check_ready()
+        self._requests.add(task := asyncio.current_task())
+        self._idle.clear()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._gave_up:
+                raise
+            raise NotReadyError.for_now("The service has stopped.") from None
+        finally:
+            self._requests.discard(task)
+            if not self._requests:
+                self._idle.set()
+
+    async def segment(self, upload: Upload, form: Form, overlay: bool, request_id: str, timing: Timing) -> bytes:
+        """The body of the answer to one image.
 
         Args:
-            upload: with the bytes of the image file, which are given up when they are decoded.
-            form: of `negotiation.FORMS`.
-            overlay: a picture over the photo in place of the map of ids.
-            request_id: to be repeated in the answer.
+            upload: holds the bytes of the image file, which are given up when they are decoded.
+            form: how the answer is encoded.
+            overlay: whether the answer has a picture over the photo in place of the map of ids.
+            request_id: repeated in the answer.
             timing: its deadline is kept, its times are filled in.
 
         Raises:
-            ServiceError: of any kind that the image, the queue or the device gives reason for.
+            ServiceError: the image, the queue or the device gives reason to refuse it.
         """
-        backend, batcher = self.check_ready()
-        admission = batcher.admission
+        serving, admission = self.check_ready(), self.admission
         timing.ticket = ticket = admission.reserve()
         try:
-            decode = self._decode(upload, partial(admission.charge, ticket))
-            photo, timing.decode = await self._timed("decode", timing.deadline, decode)
+            charge = partial(admission.charge, ticket)
+            photo, timing.decode = await self._images.decode(upload, charge, timing.deadline)
             height, width = photo.shape[:2]
-            rows, columns = backend.padded_size(height, width)
-            panoptic = await batcher.submit(
+            rows, columns = serving.served.padded_size(height, width)
+            panoptic = await serving.batcher.submit(
                 photo, key=(rows, columns), padded_pixels=rows * columns, deadline=timing.deadline, ticket=ticket
             )
             under = photo if overlay else None
             del photo  # its memory: the map is there
-            build = partial(responses.build, form, panoptic, backend.model_name, request_id, under, self._colors)
-            answer, timing.encode = await self._encode(build, height * width, overlay, timing.deadline)
+            build = partial(responses.build, form, panoptic, serving.served.name, request_id, under, serving.colors)
+            answer, timing.encode = await self._images.encode(build, height * width, overlay, timing.deadline)
             return answer
         finally:
             admission.release(ticket)
-
-    async def _decode(self, upload: Upload, charge: Callable[[int], None]) -> Pixels:
-        """The pixels of an image, charged before they are decoded: at once where it is small, else among large ones.
-
-        A large file is opened among large ones: its header may be nearly all of it.
-        """
-        with upload:
-            most = sys.maxsize if upload.size > LARGE_WORK else LARGE_WORK
-            found = await self._decoding.run(partial(self._open, upload.content, charge, most), upload.size)
-            if isinstance(found, int):
-                again = partial(codec.decode, upload.content, self.settings.max_pixels)
-                found = await self._decoding.run(partial(_refusing, again), found)
-            return found
-
-    def _open(self, content: bytes, charge: Callable[[int], None], most: int) -> Pixels | int:
-        """The pixels of an image of at most so much work; else how much it is, and nothing kept while it waits."""
-        image = _refusing(partial(codec.OpenImage, content, self.settings.max_pixels))
-        charge(image.height * image.width)
-        return image.work if image.work > most else _refusing(image.decode)
-
-    async def _encode(
-        self, build: Callable[[], Answer], pixels: int, overlay: bool, deadline: float
-    ) -> tuple[Answer, float]:
-        """An answer and how long it took; written here where that takes less than a change of threads."""
-        if pixels > ENCODED_AT_ONCE_PIXELS or overlay:
-            return await self._timed("encode", deadline, self._encoding.run(build, pixels))
-        start = time.monotonic()
-        answer = build()
-        seconds = time.monotonic() - start
-        self.metrics.stage_finished("encode", seconds)
-        return answer, seconds
-
-    async def _timed(self, stage: str, deadline: float, work: Awaitable[Value]) -> tuple[Value, float]:
-        """A result and how long it took, waiting for a thread included."""
-        start = time.monotonic()
-        try:
-            async with asyncio.timeout(max(deadline - start, 0)):
-                result = await work
-        except TimeoutError:
-            raise DeadlineExceededError() from None
-        seconds = time.monotonic() - start
-        self.metrics.stage_finished(stage, seconds)
-        return result, seconds
-
-
-def _refusing(work: Callable[[], Value]) -> Value:
-    """The result of the codec's work, its refusals told as the service's."""
-    try:
-        return work()
-    except codec.ImageError as error:
-        raise ImageRefusedError(REFUSALS[type(error)], str(error)) from error

@@ -1,38 +1,48 @@
-"""Everything that can go wrong with a request, and the arrow of the data path it belongs to.
+"""Everything that can go wrong, and the part of the data path where it does.
 
-    connection --headers--> request --body--> bytes --decode--> image --queue--> batch --device--> answer
+  connection --headers--> request --body--> bytes --decode--> image --queue--> batch --pipe--> worker --device--> answer
 
-    ServiceError
+    ServiceError          the request is answered with a problem
       ProtocolError       headers   400, 431, 501, 505
       RequestError        headers   400, 401, 404, 405, 406, 417
       BodyError           body      400, 408, 413
       UploadsFullError    body      429
       ImageRefusedError   decode    413, 415, 422
       QueueFullError      queue     429
-      DeadlineExceededError         504  at any hand-over
+      DeadlineExceededError         504  at any step
       ClientGoneError               499  in metrics only: nobody is left to answer
-      NotReadyError       device    503
-      PoisonousImageError device    422  the image was alone when its worker died
+      NotReadyError       worker    503
+      PoisonousImageError worker    422  the image was alone when its worker died
       InternalError       device    500  a defect; says nothing internal
 
-A message reaches the client: it says what happened, what was expected and what to do, and names no path.
+    Failures of a batch, after which `service.batching.recovery` tries its images again
+      SharedMemoryError       pipe    no memory for the images
+      DeviceLostError         worker  it ended: each image is tried again alone, and is poisonous if another worker ends
+      OutOfDeviceMemoryError  device  the batch is halved
+      PredictionError         device  the batch is halved until the image that causes it is alone: 500
+
+    WorkerStartError          worker  ends the start of the service; a worker that ends later is started again
+
+The message of a ServiceError reaches the client: it says what happened, what was expected and what to do, and names no
+path.
 """
 
 import random
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Self
 
 
 class ServiceError(Exception):
     """A request that is answered with a problem.
 
     Args:
-        detail: for the client.
+        detail: what the client reads.
 
     Attributes:
-        status: of the answer.
+        status: HTTP status of the answer.
         code: a stable name for programs.
         title: a stable phrase for people.
-        outcome: what `images_total` counts it as.
+        outcome: the label under which `images_total` counts the request.
         retry_after: seconds after which trying again makes sense, if it does.
     """
 
@@ -48,11 +58,11 @@ class ServiceError(Exception):
 
 
 class InvalidError(ServiceError):
-    """Something of the client's is wrong; a status that is not among the kinds is told as 400 is.
+    """The client made a mistake. A status without an entry in `_KINDS` is described as 400 is.
 
     Args:
-        status: of the answer.
-        detail: for the client.
+        status: HTTP status of the answer.
+        detail: what the client reads.
     """
 
     outcome = "invalid"
@@ -65,7 +75,7 @@ class InvalidError(ServiceError):
 
 
 class ProtocolError(InvalidError):
-    """What came is not HTTP as it is spoken here: 400, 431, 501 or 505. The connection ends with it."""
+    """The client does not speak HTTP as this service does. The connection ends with it."""
 
     _KINDS: ClassVar = {
         400: ("malformed_request", "Malformed request"),
@@ -74,9 +84,14 @@ class ProtocolError(InvalidError):
         505: ("http_version", "HTTP version not supported"),
     }
 
+    @classmethod
+    def refused(cls, status: int, reason: str) -> Self:
+        """What the parser of HTTP has refused."""
+        return cls(status, f"{reason}. Send HTTP/1.1 (RFC 9112).")
+
 
 class RequestError(InvalidError):
-    """The request itself is wrong: 400, 401, 404, 405, 406 or 417."""
+    """The request itself is wrong, whatever its body is."""
 
     _KINDS: ClassVar = {
         400: ("bad_request", "Bad request"),
@@ -87,9 +102,44 @@ class RequestError(InvalidError):
         417: ("expectation_failed", "Expectation cannot be met"),
     }
 
+    @classmethod
+    def unknown_query(cls, given: str, known: Iterable[str]) -> Self:
+        """A query, as `name=value`, that is not one of the known ones."""
+        return cls(400, f"Unknown query {given}"[:200] + f". The only one is {' or '.join(known)}.")
+
+    @classmethod
+    def bad_deadline(cls, given: str, most: int) -> Self:
+        """An X-Deadline-Ms that is no number of milliseconds from 1 to `most`."""
+        return cls(400, f"X-Deadline-Ms is {given[:50]!r}; expected a whole number of milliseconds, 1 to {most}.")
+
+    @classmethod
+    def key_missing(cls) -> Self:
+        """No key, or none that fits."""
+        return cls(401, "This service needs a key. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+
+    @classmethod
+    def no_such_route(cls) -> Self:
+        """An unknown path."""
+        return cls(404, "No such route. See /docs.")
+
+    @classmethod
+    def wrong_method(cls) -> Self:
+        """A known path, but not for this method."""
+        return cls(405, "This route has another method. See /docs.")
+
+    @classmethod
+    def not_acceptable(cls, accept: str, known: Iterable[str]) -> Self:
+        """An Accept header that names none of the known media types."""
+        return cls(406, f"Accept: {accept[:200]} names no form of this answer. Accept one of {', '.join(known)}.")
+
+    @classmethod
+    def unknown_expectation(cls, given: str, known: str) -> Self:
+        """An Expect header with more in it than the known one."""
+        return cls(417, f"Expect: {given[:50]} is not known. The only expectation that can be met is {known}.")
+
 
 class BodyError(InvalidError):
-    """The body did not arrive as it should: 400 malformed, 408 too slow, 413 too large."""
+    """The body did not arrive as it should."""
 
     _KINDS: ClassVar = {
         400: ("malformed_body", "Malformed body"),
@@ -97,9 +147,44 @@ class BodyError(InvalidError):
         413: ("body_too_large", "Body too large"),
     }
 
+    @classmethod
+    def empty(cls) -> Self:
+        """No byte of an image, in a form or without one."""
+        return cls(400, "The body is empty. Send an image, or a form with the file in `image`.")
+
+    @classmethod
+    def malformed_form(cls) -> Self:
+        """A multipart form that cannot be parsed."""
+        return cls(400, "The form is malformed. Send multipart/form-data with the file in `image`.")
+
+    @classmethod
+    def cut_form(cls) -> Self:
+        """A form without its end."""
+        return cls(400, "The form ends before its last boundary. Send the whole body.")
+
+    @classmethod
+    def form_without_image(cls) -> Self:
+        """A form whose parts have other names."""
+        return cls(400, "The form has no part named `image`. Send the file in `image`.")
+
+    @classmethod
+    def crowded_form(cls, max_bytes: int) -> Self:
+        """A form with too much beside its image."""
+        return cls(400, f"The form has more than {max_bytes} bytes beside its image. Send the file alone.")
+
+    @classmethod
+    def too_slow(cls, seconds: float) -> Self:
+        """The time for the whole body is over."""
+        return cls(408, f"The body did not arrive within {seconds:g} s. Send it faster.")
+
+    @classmethod
+    def too_large(cls, max_bytes: int) -> Self:
+        """An image file of more bytes than are taken."""
+        return cls(413, f"The image has more than {max_bytes} bytes. Send a smaller file or raise UPSNET_MAX_BYTES.")
+
 
 class ImageRefusedError(InvalidError):
-    """The bytes are not an image that is accepted: 413 too many pixels, 415 other format, 422 cannot be decoded."""
+    """The bytes are not an image that is accepted; the codec says why."""
 
     _KINDS: ClassVar = {
         413: ("image_too_large", "Image too large"),
@@ -119,7 +204,7 @@ class UploadsFullError(ServiceError):
 
 
 class QueueFullError(ServiceError):
-    """As many images wait, or as many pixels are held, as may."""
+    """No more images may wait, or no more pixels may be held."""
 
     status, code, title, outcome = 429, "queue_full", "Queue full", "rejected"
 
@@ -151,9 +236,17 @@ class NotReadyError(ServiceError):
 
     status, code, title, outcome = 503, "not_ready", "Not ready", "rejected"
 
+    LOADING = "The model is loading."
+    STOPPING = "The service is stopping."
+
     def __init__(self, detail: str, retry_after: int = 2) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+
+    @classmethod
+    def for_now(cls, reason: str) -> Self:
+        """A refusal that gives the reason why no work is taken."""
+        return cls(f"{reason} Try again soon.")
 
 
 class PoisonousImageError(ServiceError):
@@ -166,7 +259,7 @@ class PoisonousImageError(ServiceError):
 
 
 class InternalError(ServiceError):
-    """A defect of ours; the log has the reason."""
+    """A defect of the service; the log has the reason."""
 
     def __init__(self) -> None:
         super().__init__("The service failed on this image; the reason is in its log under the request id.")
@@ -176,8 +269,12 @@ class WorkerStartError(Exception):
     """A worker cannot start; the message is one line."""
 
 
+class SharedMemoryError(Exception):
+    """There is not enough shared memory; the message is one line and says what to do."""
+
+
 class PredictionError(Exception):
-    """The predictor failed on a batch, and may not on another."""
+    """The predictor failed on a batch; it may answer others."""
 
 
 class DeviceLostError(Exception):
@@ -185,7 +282,7 @@ class DeviceLostError(Exception):
 
     Args:
         message: what is known of its end.
-        started: whether it had begun the batch; a batch it never saw is beyond suspicion.
+        started: whether it had begun the batch; one that it never began cannot be the cause.
     """
 
     def __init__(self, message: str, *, started: bool) -> None:

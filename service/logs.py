@@ -26,17 +26,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class Bursts:
-    """Tells of refused requests: of the first at once, then once in a while of how many there were.
+    """Logs refused requests: the first at once, later ones in a line now and then that counts them.
 
     Args:
-        seconds: between two lines, at least.
+        seconds: least time between two lines.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
         self._seconds, self._last, self._count = seconds, -math.inf, 0
 
     def note(self, reason: str) -> None:
-        """One was refused."""
+        """Count a refused request, and log when it is time."""
         self._count += 1
         now = time.monotonic()
         if now - self._last >= self._seconds:
@@ -45,9 +45,9 @@ class Bursts:
 
 
 class OneOfAKind(logging.Filter):
-    """Lets one warning a second through of each place in the code, and says with the next how many more there were.
+    """Lets one warning a second through from each line of code; the next one says how many were held back.
 
-    What clients send decides how often a place is passed, in our code and in that of libraries.
+    Clients could otherwise fill the log: what they send decides how often a warning comes.
     """
 
     def __init__(self) -> None:
@@ -71,10 +71,10 @@ class OneOfAKind(logging.Filter):
 
 
 def set_up_logging(form: str, level: str) -> None:
-    """Log to stderr, as `text` or `json`, from a level on; for the front and each of its workers."""
+    """Log to stderr, as `text` or `json`, from this level on; called by the front and by each worker."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     handler.addFilter(OneOfAKind())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # on odd tags of a client's file: it would write our log
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # odd tags in clients' files would fill the log

@@ -1,4 +1,4 @@
-"""How much memory there is; glibc's allocator and Python's collector, set for one image after another."""
+"""How much memory there is, and settings of the C library and of Python that make each image reuse the last one's."""
 
 import contextlib
 import ctypes
@@ -7,36 +7,37 @@ import os
 from pathlib import Path
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Of version 2 and 1, as a container sees its own."""
+"""Where a container reads its own limit, in versions 2 and 1 of cgroups."""
 
 KEPT_BLOCK_BYTES = 8 << 20
-"""Freed blocks up to this size stay in the process: the next image needs the like. A megapixel of Pillow's is 4 MB."""
+"""Freed blocks up to this size stay in the process for the next image. Pillow takes 4 MB for a megapixel."""
 KEPT_BYTES = 32 << 20
-"""At the top of each arena; more goes back to the system."""
+"""Freed memory that each arena keeps at its top; more goes back to the system."""
 ARENAS = 2
+"""Pools of memory that threads share; glibc would make up to eight for each core."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-"""Names of malloc.h."""
+"""Parameters of `mallopt`, from malloc.h."""
 
 
 def settle() -> bool:
-    """Keep freed memory for the next image, in few arenas; whether the C library takes such orders.
+    """Keep freed memory in the process for the next image; whether the C library can be told so.
 
-    glibc returns what an image held to the system at once and has every page of the next one zeroed and mapped anew.
-    What lives now (modules, routes) is put out of sight of the collector, which would else walk over it again and
-    again. Call it when all is imported and before threads start.
+    glibc's default returns the memory of an image to the system at once, which then zeroes and maps every page of the
+    next image again. Python's garbage collector is told to skip what exists now (modules, routes): it would walk over
+    all of it each time. Call this when everything is imported and before threads start.
     """
     gc.collect()
     gc.freeze()
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # musl, macOS
         return False
-    orders = ((_MMAP_THRESHOLD, KEPT_BLOCK_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, ARENAS))
-    accepted = [mallopt(name, value) == 1 for name, value in orders]
+    settings = ((_MMAP_THRESHOLD, KEPT_BLOCK_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, ARENAS))
+    accepted = [mallopt(name, value) == 1 for name, value in settings]
     return all(accepted)
 
 
 def memory_limit() -> int:
-    """Bytes that this process may use: the container's limit, or what the host has where that is less."""
+    """Bytes that this process may use: the limit of its container, or the memory of the host if that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # there is no such group, or its limit is "max"

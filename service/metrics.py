@@ -1,4 +1,4 @@
-"""What the service counts; names in CONTRACT's words, base units, one registry an application."""
+"""What the service counts, in base units; each application has a registry of its own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -8,7 +8,7 @@ STAGES = ("decode", "queue", "infer", "encode")
 
 
 class Metrics:
-    """Metrics of one application; also the observer of its batcher and of its workers."""
+    """Metrics of one application; its batcher, its workers and its image work tell it what happens."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

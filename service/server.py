@@ -1,4 +1,4 @@
-"""uvicorn with a drain: SIGTERM turns the service away from new work and lets accepted requests finish.
+"""uvicorn with a drain: after SIGTERM new work is refused and accepted requests finish.
 
 uvicorn alone closes its listener at once and raises the signal again.
 """
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NoReturn
 
 import uvicorn
@@ -23,29 +23,27 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0
-"""The listener stays open at least this long after SIGTERM, so that balancers see the refusals."""
+"""The listener stays open at least this long after SIGTERM, so that load balancers see the refusals."""
 WORKER_STOP_SECONDS = 1.0
-"""Kept of the time to drain for the end of the workers."""
+"""The part of the time to drain that is kept for ending the workers."""
 SEND_SECONDS = 0.5
-"""For the last answers to go out."""
+"""How long the last answers may take to be sent."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops in two steps.
+    """A server that drains before it stops.
 
     Args:
-        config: of uvicorn.
-        engine: that is asked to drain.
-        drain_seconds: at most.
+        config: uvicorn's.
+        engine: takes no new work from the first signal on.
+        drain_seconds: what the drain takes at most.
     """
 
     def __init__(self, config: uvicorn.Config, engine: Engine, drain_seconds: float) -> None:
         super().__init__(config)
         self._engine, self._drain_seconds = engine, drain_seconds
-        self._draining: asyncio.Task[None] | None = None
-        self._hurried = False
-        engine.on_failure = self._stop
+        self._drains: list[asyncio.Task[None]] = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -53,56 +51,54 @@ class DrainingServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        failure = loop.create_task(self._stop_if_start_fails())
         try:
             yield
         finally:
+            failure.cancel()
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
+    async def _stop_if_start_fails(self) -> None:
+        with contextlib.suppress(Exception):  # it is in the log
+            await self._engine.wait_ready()
+        if self._engine.failed:
+            self.should_exit = True
+
     def _on_signal(self) -> None:
-        if self._draining is None:
-            self._draining = asyncio.ensure_future(self._drain())
-        else:
-            self._hurried = True
+        if not self._drains:
+            log.info("draining: %d requests in flight, %g s at most", self._engine.inflight, self._drain_seconds)
+            self._drains.append(asyncio.ensure_future(self._drain(self._drain_seconds - WORKER_STOP_SECONDS)))
+        elif len(self._drains) == 1:  # in a hurry
+            self._drains[0].cancel()
+            self._drains.append(asyncio.ensure_future(self._drain(0.0)))
 
-    def _stop(self) -> None:
-        self.should_exit = True
-
-    async def _drain(self) -> None:
-        engine = self._engine
-        log.info("draining: %d requests in flight, %g s at most", engine.inflight, self._drain_seconds)
-        engine.draining = True
-        began = time.monotonic()
-        end = began + self._drain_seconds - WORKER_STOP_SECONDS
-        await self._until(lambda: not engine.inflight and time.monotonic() > began + LINGER_SECONDS, end)
-        if engine.inflight:
-            log.warning("gave up %d requests that were in flight", engine.inflight)
-            engine.give_up()
-        answers = self.server_state.tasks
-        await self._until(lambda: not answers, max(end, time.monotonic() + SEND_SECONDS))
+    async def _drain(self, seconds: float) -> None:
+        """Stop when every request is answered, or soon after so many seconds."""
+        end = time.monotonic() + seconds
+        linger = asyncio.sleep(min(LINGER_SECONDS, seconds))
+        given_up, _ = await asyncio.gather(self._engine.drain(seconds), linger)
+        if given_up:
+            log.warning("gave up %d requests that were in flight", given_up)
+        if answers := self.server_state.tasks:
+            await asyncio.wait(answers, timeout=max(end - time.monotonic(), SEND_SECONDS))
         for connection in list(self.server_state.connections):
             if isinstance(connection, GuardedProtocol) and connection.busy:
-                connection.transport.abort()  # it does not take its answer
-        left = SEND_SECONDS if self._hurried else max(end - time.monotonic(), SEND_SECONDS)
-        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # for what is written to be sent
+                connection.transport.abort()  # its client does not take the answer
+        left = max(end - time.monotonic(), SEND_SECONDS)  # for what is written to be sent
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # uvicorn's type is a whole number
         self.should_exit = True
-
-    async def _until(self, condition: Callable[[], bool], end: float) -> None:
-        """Return when the condition is met, it is too late, or there is no time to wait."""
-        end_of_hurry = time.monotonic() + SEND_SECONDS
-        while not condition() and time.monotonic() < (min(end, end_of_hurry) if self._hurried else end):
-            await asyncio.sleep(0.02)
 
 
 def leave(status: int) -> NoReturn:
-    """End the process now: Python itself would wait for threads that still decode for clients long gone."""
+    """End the process now: Python would wait for threads that still decode images nobody waits for."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)
 
 
 def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
-    """The server of an application of `create_app`, logging as its process does."""
+    """The server of an application that `create_app` made; it logs as its process does."""
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,7 +12,7 @@ from service.memory import memory_limit
 
 MEGABYTE = 1 << 20
 UPLOADS_SHARE = 32
-"""The part of this host's, or container's, memory that bodies may hold: of 8 GB a quarter of one."""
+"""Bodies may hold this part of the memory of the host or container: a 32nd, which is 256 MB of 8 GB."""
 Count = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[tuple[int, int], ...], NoDecode]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -54,9 +54,13 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 
+    def batch_size(self, on_cpu: bool) -> int:
+        """Images in a batch: as set, or else as many as suit the device."""
+        return self.max_batch_size or (1 if on_cpu else 8)
+
     @field_validator("warmup_sizes", mode="before")
     @classmethod
-    def _parse_sizes(cls, value: Any) -> Any:
+    def _parse_sizes(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         sizes = []
@@ -69,7 +73,7 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _parse_words(cls, value: Any) -> Any:
+    def _parse_words(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
     @field_validator("device")

@@ -7,6 +7,7 @@ from importlib.metadata import distribution
 import pytest
 from packaging.requirements import Requirement
 
+import service
 from tests.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -42,6 +43,10 @@ def test_everything_that_ray_adds_is_pinned() -> None:
         wanted(requirement, found)
     assert {"ray", "pyarrow", "grpcio"} <= found
     assert found <= set(PINS)
+
+
+def test_the_project_and_the_service_name_one_version() -> None:
+    assert PROJECT["project"]["version"] == service.__version__
 
 
 def test_a_pin_is_one_version() -> None:

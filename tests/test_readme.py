@@ -1,25 +1,12 @@
-"""The README names every setting and every metric, with its default, and nothing that does not exist."""
+"""The README is one page, with a picture of what one gets."""
 
-import re
-from pathlib import Path
-
-from service.metrics import Metrics
-from service.settings import Settings
-
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+from tests.pages import ROOT, read
 
 
-def test_settings_are_those_of_the_code() -> None:
-    rows = dict(re.findall(r"^\| `(UPSNET_\w+)` \|.*\| ([^|]*) \|$", README, re.MULTILINE))
-    assert set(rows) == {f"UPSNET_{name.upper()}" for name in Settings.model_fields}
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.default, (int, str)):
-            assert rows[f"UPSNET_{name.upper()}"] == str(field.default)
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) <= 120
+    assert (ROOT / "README.md").stat().st_size <= 9_000
 
 
-def test_metrics_are_those_of_the_code() -> None:
-    section = README.split("## Metrics")[1].split("\n## ")[0]
-    documented = set(re.findall(r"`(upsnet_\w+)`", section))
-    families = Metrics().registry.collect()
-    suffix = {"counter": "_total", "info": "_info"}
-    assert documented == {family.name + suffix.get(family.type, "") for family in families}
+def test_the_readme_shows_the_page() -> None:
+    assert "](docs/page.jpg)" in read("README.md")

@@ -1,5 +1,6 @@
-"""What `model.benchmark` compares beside whole networks: single parts, and networks of others."""
+"""Single parts of the network against their plain forms, and other networks to compare with."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from model.benchmark.timing import Work, alternate, peak_bytes
+from model.benchmark.timing import Run, alternate, peak_bytes
 from model.command import CommandError
 from model.network.convolution import Conv3x3
 from model.network.panoptic_head import PanopticHead
@@ -16,7 +17,7 @@ from model.network.structures import Detections
 from model.ops import deform_conv2d
 
 STUFF, THINGS = 53, 80
-STRIDES = {"panoptic_head": 1, "deformable": 8, "convolution": 4}  # of what each part is measured on
+CHANNELS = 256
 
 
 def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,15 +40,15 @@ def panoptic_head(height: int, width: int, instances: int, rounds: int, device: 
     boxes, masks, classes = (tensor.to(device) for tensor in random_things(instances, height, width))
     ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
     found = Detections(boxes, boxes.new_ones(len(boxes)), classes, masks, int(classes.bincount().max()))
-    works: dict[str, Work] = {
+    runs: dict[str, Run] = {
         "ours": lambda: ours(logits[None], [found])[0],
         "plain": lambda: theirs(logits[None], [found])[0],
     }
-    decision, wanted = works["ours"](), works["plain"]()
+    decision, wanted = runs["ours"](), runs["plain"]()
     kept = len(wanted.order)
     pairs = zip(decision, wanted, strict=True)
     equal = all(torch.equal(a[: len(b)], b) for a, b in pairs)  # ours lists dropped candidates as well
-    return _compare(works, rounds, device, {"instances": instances, "kept": kept, "equal": equal})
+    return _compare(runs, rounds, device, {"instances": instances, "kept": kept, "equal": equal})
 
 
 def deformable(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
@@ -56,13 +57,13 @@ def deformable(height: int, width: int, channels: int, rounds: int, device: str)
     features = torch.randn(1, channels, height, width, device=device)
     offsets = 2 * torch.randn(1, 18, height, width, device=device)
     weight = torch.randn(channels, channels, 3, 3, device=device) / (9 * channels) ** 0.5
-    works: dict[str, Work] = {
+    runs: dict[str, Run] = {
         "ours": lambda: deform_conv2d(features, offsets, weight, None),
         "plain": lambda: torchvision.ops.deform_conv2d(features, offsets, weight, padding=1),
         "convolution": lambda: F.conv2d(features, weight, padding=1),
     }
-    difference = float((works["ours"]() - works["plain"]()).abs().max())
-    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+    difference = float((runs["ours"]() - runs["plain"]()).abs().max())
+    return _compare(runs, rounds, device, {"channels": channels, "max_difference": difference})
 
 
 def convolution(height: int, width: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
@@ -71,19 +72,27 @@ def convolution(height: int, width: int, channels: int, rounds: int, device: str
     features = torch.randn(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
     ours = Conv3x3(channels, channels).to(device).to(memory_format=torch.channels_last)
     theirs = plain_conv(ours)
-    works: dict[str, Work] = {"ours": lambda: ours(features), "plain": lambda: theirs(features)}
-    difference = float((works["ours"]() - works["plain"]()).abs().max())
-    return _compare(works, rounds, device, {"channels": channels, "max_difference": difference})
+    runs: dict[str, Run] = {"ours": lambda: ours(features), "plain": lambda: theirs(features)}
+    difference = float((runs["ours"]() - runs["plain"]()).abs().max())
+    return _compare(runs, rounds, device, {"channels": channels, "max_difference": difference})
 
 
-def _compare(works: dict[str, Work], rounds: int, device: str, facts: dict[str, Any]) -> dict[str, Any]:
-    memory = {name: peak_bytes(work, device) for name, work in works.items()}
-    times = alternate(works, rounds, device)
+def _compare(runs: dict[str, Run], rounds: int, device: str, facts: dict[str, Any]) -> dict[str, Any]:
+    memory = {name: peak_bytes(run, device) for name, run in runs.items()}
+    times = alternate(runs, rounds, device)
     return {**facts, **times._asdict(), "bytes": memory, **times.ratios("plain")}
 
 
-def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Work]:
-    """Other networks with a ResNet-50, random weights, on `count` images; without their post-processing to maps.
+PARTS: dict[str, tuple[Callable[[int, int, int, int, str], dict[str, Any]], int]] = {
+    "panoptic_head": (panoptic_head, 1),
+    "deformable": (deformable, 8),
+    "convolution": (convolution, 4),
+}
+"""Each part by name: what compares it, and the stride of the features that it is compared on."""
+
+
+def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Run]:
+    """Other networks with a ResNet-50 and random weights, to run on `count` images, without making maps of the output.
 
     Raises:
         CommandError: transformers is not installed.
@@ -112,13 +121,13 @@ def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) ->
     }
 
 
-def in_precision(work: Work, device: str, dtype: torch.dtype) -> Work:
-    """The same work with its convolutions and products in `dtype`."""
+def in_precision(run: Run, device: str, dtype: torch.dtype) -> Run:
+    """The same run with its convolutions and products in `dtype`."""
     if dtype == torch.float32:
-        return work
+        return run
 
-    def run() -> Any:
+    def cast() -> Any:
         with torch.autocast(torch.device(device).type, dtype):
-            return work()
+            return run()
 
-    return run
+    return cast

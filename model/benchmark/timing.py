@@ -1,4 +1,4 @@
-"""How long something takes and how much memory it needs, on any device."""
+"""Time and memory of a run, on any device."""
 
 import statistics
 import time
@@ -10,70 +10,71 @@ import torch
 
 from model import memory
 
-Work = Callable[[], Any]
+Run = Callable[[], Any]
+"""Something to measure: it is called without arguments."""
 
 
 class Times(NamedTuple):
-    """Median seconds of each work by name.
+    """Median seconds of each run, by name.
 
     Attributes:
         seconds: by the clock.
-        cpu_seconds: of the processor, over all threads. On one thread other processes disturb them little; more threads
-            wait for each other in it.
+        cpu_seconds: of the processor, summed over all threads. Other programs hardly disturb it with one thread. With
+            more threads it also counts their waiting for each other.
     """
 
     seconds: dict[str, float]
     cpu_seconds: dict[str, float]
 
-    def ratios(self, work: str) -> dict[str, float]:
-        """How many times as long as `ours` a work takes, by either time."""
-        ours, theirs = self.seconds["ours"], self.seconds[work]
-        return {"ratio": theirs / ours, "cpu_ratio": self.cpu_seconds[work] / max(self.cpu_seconds["ours"], 1e-9)}
+    def ratios(self, name: str) -> dict[str, float]:
+        """The time of one run divided by that of `ours`, for both kinds of time."""
+        ours, theirs = self.seconds["ours"], self.seconds[name]
+        return {"ratio": theirs / ours, "cpu_ratio": self.cpu_seconds[name] / max(self.cpu_seconds["ours"], 1e-9)}
 
 
-def seconds(work: Work, device: str) -> float:
-    """One run, the device's queue drained before and after."""
+def seconds(run: Run, device: str) -> float:
+    """Seconds of one run; the device has finished everything before it starts and when it ends."""
     _synchronise(device)
     start = time.perf_counter()
-    work()
+    run()
     _synchronise(device)
     return time.perf_counter() - start
 
 
-def alternate(works: Mapping[str, Work], rounds: int, device: str) -> Times:
-    """Medians of some rounds.
+def alternate(runs: Mapping[str, Run], rounds: int, device: str) -> Times:
+    """Median times over some rounds.
 
-    Each work runs once a round, so that a disturbance from outside meets all of them alike; one run of each comes
-    before the rounds and is not counted.
+    Each run is made once a round, so that a disturbance from outside hits all of them alike. A first round is not
+    counted.
     """
-    for work in works.values():
-        seconds(work, device)
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    worked: dict[str, list[float]] = {name: [] for name in works}
+    for run in runs.values():
+        seconds(run, device)
+    clock: dict[str, list[float]] = {name: [] for name in runs}
+    processor: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, work in works.items():
+        for name, run in runs.items():
             start = time.process_time()
-            taken[name].append(seconds(work, device))
-            worked[name].append(time.process_time() - start)
-    medians = [{name: statistics.median(times) for name, times in each.items()} for each in (taken, worked)]
-    return Times(medians[0], medians[1])
+            clock[name].append(seconds(run, device))
+            processor[name].append(time.process_time() - start)
+    medians = [{name: statistics.median(times) for name, times in each.items()} for each in (clock, processor)]
+    return Times(*medians)
 
 
-def peak_bytes(work: Work, device: str) -> int | None:
-    """Memory that one run needs beyond what is held before it; None where the host does not tell.
+def peak_bytes(run: Run, device: str) -> int | None:
+    """Most memory that one run holds beyond what was held before it; None where the host does not tell.
 
-    On a CPU the growth of the process's resident set, as Linux counts it.
+    On a CPU, this is how far the process's resident set grows, as Linux counts it.
     """
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        seconds(work, device)
+        seconds(run, device)
         return torch.cuda.max_memory_allocated(device) - before
-    memory.release()  # what was freed and kept would not count as growth
+    memory.release()  # memory that was freed and kept would not count as growth
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _resident("VmRSS")
-        work()
+        run()
         return max(_resident("VmHWM") - before, 0)
     except OSError:
         return None

@@ -9,20 +9,21 @@ from tqdm import tqdm
 
 from model.datasets.records import AnnotationError, Annotations, ImageRecord, SegmentRecord
 from model.interface import categories
+from model.interface.categories import Labels
 
 PHOTO, TRUTH = "_leftImg8bit.png", "_gtFine_instanceIds.png"
-INSTANCES_FROM = 1000  # a value is label id * 1000 + number of the instance, or the label id alone
+INSTANCES_FROM = 1000  # a value is a label id * 1000 + the instance's number, or a label id alone
 
 
 def load_cityscapes(truth: Path, photos: Path) -> Annotations:
-    """Find and read every instance map of a split.
+    """The annotated photos of a split; every instance map is read.
 
-    Category ids are the data set's label ids. A thing's label id without a number is a group: a crowd here. Labels
-    that are not evaluated (SPEC 16's nineteen are) are void.
+    Category ids are the data set's label ids. The nineteen classes that the benchmark evaluates count; all others are
+    void. A thing's label id without an instance's number is a group: a crowd.
 
     Args:
-        truth: `gtFine/train` or one like it.
-        photos: `leftImg8bit/train`.
+        truth: the folder `gtFine/train`, or another split.
+        photos: the folder `leftImg8bit/train`, or the same split.
 
     Raises:
         AnnotationError: there are no instance maps, one cannot be read, or its photo is missing.
@@ -31,26 +32,25 @@ def load_cityscapes(truth: Path, photos: Path) -> Annotations:
     if not maps:
         raise AnnotationError(f"{truth} has no CITY/*{TRUTH}; expected a split of Cityscapes, such as gtFine/train.")
     labels = categories.load("cityscapes")
-    isthing = {label.id: label.isthing for label in labels}
 
     def record(number: int, path: Path) -> ImageRecord:
         stem = path.name.removesuffix(TRUTH)
         photo = photos / path.parent.name / (stem + PHOTO)
         if not photo.is_file():
             raise AnnotationError(f"{path}: its photo {photo} does not exist.")
-        return ImageRecord(number, photo, path, segments_of(path, isthing))
+        return ImageRecord(number, photo, path, segments_of(path, labels))
 
     with ThreadPoolExecutor() as pool:
         records = pool.map(record, range(1, len(maps) + 1), maps)
         return Annotations(labels, tuple(tqdm(records, f"reading {truth}", len(maps), unit="map", disable=None)))
 
 
-def segments_of(path: Path, isthing: dict[int, bool]) -> tuple[SegmentRecord, ...]:
-    """The segments of an instance map.
+def segments_of(path: Path, labels: Labels) -> tuple[SegmentRecord, ...]:
+    """The segments of an instance map, by rising value.
 
     Args:
-        path: of the 16-bit PNG.
-        isthing: of each label id that counts; others are void.
+        path: the 16-bit PNG.
+        labels: the classes that count; all others are void.
 
     Raises:
         AnnotationError: the PNG cannot be read or is not one.
@@ -66,6 +66,7 @@ def segments_of(path: Path, isthing: dict[int, bool]) -> tuple[SegmentRecord, ..
     for value in np.unique(values).tolist():
         numbered = value >= INSTANCES_FROM
         label = value // INSTANCES_FROM if numbered else value
-        if label in isthing:
-            segments.append(SegmentRecord(value, label, isthing[label] and not numbered))
+        if label in labels.index:
+            crowd = label in labels.things.index and not numbered
+            segments.append(SegmentRecord(value, label, crowd))
     return tuple(segments)

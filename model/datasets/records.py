@@ -7,15 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.command import CommandError
 from model.interface import codec
-from model.interface.categories import Category
+from model.interface.categories import Labels
+from model.interface.panoptic import Pixels
 
 MAX_PIXELS = 200_000_000
-"""Of a photo: one that is trained or evaluated on is trusted further than one that is sent."""
+"""Most pixels of a photo: one on this disk is trusted further than one that a client sends."""
 
 
-class AnnotationError(Exception):
-    """An annotation is wrong; the message names file, id and reason."""
+class AnnotationError(CommandError):
+    """An annotation is wrong; the message names the file, the id and the reason."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class SegmentRecord:
     """One annotated segment.
 
     Attributes:
-        id: its value in the PNG.
+        id: the value of its pixels in the PNG.
         category_id: the dataset's own id.
-        iscrowd: a group that instances are not told apart in.
+        iscrowd: whether it is a group whose instances are not told apart.
     """
 
     id: int
@@ -41,7 +43,7 @@ class ImageRecord:
         id: the dataset's own id.
         photo: path of the photo.
         mask: path of the PNG of segment ids.
-        segments: of the photo.
+        segments: what the photo shows; each id once.
     """
 
     id: int
@@ -52,14 +54,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Annotations:
-    """A COCO-panoptic data set.
+    """Annotated photos and their classes.
 
     Attributes:
-        categories: in semantic order, stuff first.
-        images: in the file's order.
+        categories: the data set's classes.
+        images: the photos, in the file's order.
     """
 
-    categories: tuple[Category, ...]
+    categories: Labels
     images: tuple[ImageRecord, ...]
 
     def select(self, ids: set[int]) -> "Annotations":
@@ -67,19 +69,19 @@ class Annotations:
         return Annotations(self.categories, tuple(image for image in self.images if image.id in ids))
 
 
-def rgb_to_ids(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+def rgb_to_ids(rgb: Pixels) -> NDArray[np.int32]:
     """(H, W, 3) -> (H, W): R + 256 G + 65536 B."""
     wide = rgb.astype(np.int32)
     return wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
 
 
 def read_ids(record: ImageRecord) -> NDArray[np.int32]:
-    """(H, W) segment ids of a photo, 0 = void, checked against its segments both ways.
+    """(H, W) segment ids of a photo, 0 = void: exactly those of its segments.
 
-    A 16-bit PNG is Cityscapes': its values are the ids, those of labels that do not count become void.
+    In a 16-bit PNG, as Cityscapes has them, values are ids; a value that no segment has becomes void.
 
     Raises:
-        AnnotationError: the PNG cannot be read, holds an id that the JSON does not, or lacks one that it does.
+        AnnotationError: the PNG cannot be read, has an id that no segment has, or lacks a segment's id.
     """
     listed = {segment.id for segment in record.segments}
     try:
@@ -100,8 +102,8 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     return ids
 
 
-def read_photo(record: ImageRecord) -> codec.Pixels:
-    """(H, W, 3) RGB of a photo, upright, as it is served.
+def read_photo(record: ImageRecord) -> Pixels:
+    """(H, W, 3) RGB of a photo, upright, decoded as the service does.
 
     Raises:
         AnnotationError: it cannot be read.
@@ -113,7 +115,7 @@ def read_photo(record: ImageRecord) -> codec.Pixels:
 
 
 def check_same_size(record: ImageRecord, photo: tuple[int, ...], ids: NDArray[np.int32]) -> None:
-    """Hold a PNG to the height and width of its photo.
+    """Refuse a PNG whose height or width is not its photo's.
 
     Raises:
         AnnotationError: they differ.

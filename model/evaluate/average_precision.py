@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.datasets.records import ImageRecord
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.predictor import Analysis
 
 MASK_PADDING = 30 / 28
 
 
-class Instances(NamedTuple):
-    """The things of one image as pycocotools wants them, masks run-length coded.
+class EncodedInstances(NamedTuple):
+    """The things of one image in COCO's form, with masks as run lengths.
 
     Attributes:
         image: id, height and width.
-        truth: annotations, without ids of their own.
+        truth: annotated things; `AveragePrecision` numbers them.
         found: detections.
     """
 
@@ -30,17 +30,16 @@ class Instances(NamedTuple):
     found: list[dict[str, Any]]
 
 
-def instances(
-    record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: tuple[Category, ...]
-) -> Instances:
-    """Code an image's annotated things, from its (H, W) segment ids, and what the network found."""
+def encode_instances(
+    record: ImageRecord, ids: NDArray[np.int32], found: Analysis, categories: Labels
+) -> EncodedInstances:
+    """The annotated things of an image, from its (H, W) segment ids, and those that the network found."""
     from pycocotools import mask as coder
 
     height, width = ids.shape
-    things = {label.id for label in categories if label.isthing}
     truth: list[dict[str, Any]] = []
     for segment in record.segments:
-        if segment.category_id in things:
+        if segment.category_id in categories.things.index:
             code = coder.encode(np.asfortranarray(ids == segment.id, np.uint8))
             entry = {"category_id": segment.category_id, "iscrowd": int(segment.iscrowd), "segmentation": code}
             truth.append({**entry, "area": float(coder.area(code)), "bbox": coder.toBbox(code).tolist()})
@@ -52,31 +51,32 @@ def instances(
         x1, y1, x2, y2 = (float(side) for side in box)
         entry = {"category_id": int(category), "score": float(score), "segmentation": code}
         detections.append({**entry, "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1]})
-    return Instances({"id": record.id, "height": height, "width": width}, truth, detections)
+    return EncodedInstances({"id": record.id, "height": height, "width": width}, truth, detections)
 
 
 class AveragePrecision:
-    """Collects ground truth and detections.
+    """Box and mask AP over images, added one by one.
 
     Args:
-        categories: of which the things are scored.
+        categories: the classes, whose things are scored.
     """
 
-    def __init__(self, categories: tuple[Category, ...]) -> None:
-        self._things = {label.id: label.name for label in categories if label.isthing}
+    def __init__(self, categories: Labels) -> None:
+        self._things = categories.things
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
 
-    def add(self, one: Instances) -> None:
+    def add(self, instances: EncodedInstances) -> None:
         """Add one image."""
-        self._images.append(one.image)
-        for entry in one.truth:
-            self._truth.append({**entry, "id": len(self._truth) + 1, "image_id": one.image["id"]})
-        self._found += [{**entry, "image_id": one.image["id"]} for entry in one.found]
+        self._images.append(instances.image)
+        number = instances.image["id"]
+        for entry in instances.truth:
+            self._truth.append({**entry, "id": len(self._truth) + 1, "image_id": number})
+        self._found += [{**entry, "image_id": number} for entry in instances.found]
 
     def result(self) -> dict[str, float]:
-        """`box_ap` and `mask_ap`, 0-100, over IoU .50:.95; 0 where nothing was found or there."""
+        """`box_ap` and `mask_ap`, 0-100, the mean over IoU 0.50 to 0.95; 0 without any detection or any annotation."""
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
@@ -85,27 +85,27 @@ class AveragePrecision:
         scores = {}
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             truth = COCO()
-            categories = [{"id": number, "name": name} for number, name in self._things.items()]
+            categories = self._things.to_json()
             truth.dataset = {"info": {}, "images": self._images, "annotations": self._truth, "categories": categories}
             truth.createIndex()
             found = truth.loadRes(self._found)
             for name, kind in (("box_ap", "bbox"), ("mask_ap", "segm")):
-                judge = COCOeval(truth, found, kind)
-                judge.evaluate()
-                judge.accumulate()
-                judge.summarize()
-                scores[name] = 100 * max(float(judge.stats[0]), 0.0)
+                scorer = COCOeval(truth, found, kind)
+                scorer.evaluate()
+                scorer.accumulate()
+                scorer.summarize()
+                scores[name] = 100 * max(float(scorer.stats[0]), 0.0)
         return scores
 
 
 def paste(logits: NDArray[np.float32], box: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
-    """Draw a mask at full size: padded by one cell, expanded with its box, enlarged, cut at 0.5 (SPEC 14).
+    """(height, width) mask of a thing: padded by one cell, enlarged with its box to pixels, and cut at 0.5.
 
     Args:
-        logits: (28, 28).
+        logits: (28, 28) mask logits over the box.
         box: (4,) xyxy in pixels of the image.
-        height: of the image.
-        width: of the image.
+        height: the image's height.
+        width: the image's width.
     """
     scores = F.pad(torch.from_numpy(logits).sigmoid(), (1, 1, 1, 1))
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * MASK_PADDING

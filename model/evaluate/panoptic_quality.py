@@ -1,8 +1,8 @@
-"""Panoptic quality (Kirillov et al. 2019), by the rules of panopticapi: the authority for published numbers.
+"""Panoptic quality (Kirillov et al. 2019), by the rules of panopticapi, which published numbers follow.
 
-A prediction matches a ground-truth segment of its category where their IoU, over the pixels that are not void in the
-ground truth, is above 0.5. Ground-truth crowds are ignored. An unmatched prediction that lies by more than half on void
-or on a crowd of its category is no false positive.
+A prediction matches a ground-truth segment of its category when their IoU is above 0.5, over the pixels that are not
+void in the ground truth. Crowds in the ground truth are never matched or missed. A prediction without a match is not a
+false positive when more than half of it lies on void or on a crowd of its category.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ VOID = 0
 OFFSET = 1 << 32
 
 
-class Labelled(NamedTuple):
-    """A map of segments and what they are.
+class SegmentMap(NamedTuple):
+    """The segments of an image.
 
     Attributes:
-        ids: (H, W) integers, 0 = void.
-        categories: category id of each segment id in the map, in the annotation's order.
-        crowds: segment ids that are crowds (ground truth only).
+        ids: (H, W) segment id of each pixel, 0 for void.
+        categories: category id by segment id, in the annotation's order.
+        crowds: ids of the segments that are crowds (ground truth only).
     """
 
     ids: NDArray[np.integer]
@@ -32,13 +32,13 @@ class Labelled(NamedTuple):
 
 @dataclass
 class Tally:
-    """Matches of one category.
+    """Counts of one category.
 
     Attributes:
-        iou: sum over matches.
-        tp: matches.
-        fp: predictions without one.
-        fn: ground-truth segments without one.
+        iou: sum of the matches' IoU.
+        tp: number of matches.
+        fp: number of predictions without a match.
+        fn: number of ground-truth segments without a match.
     """
 
     iou: float = 0.0
@@ -51,11 +51,11 @@ class Tally:
 
     @property
     def counts(self) -> bool:
-        """Whether the category takes part in averages."""
+        """Whether the category occurs, and so takes part in averages."""
         return self.tp + self.fp + self.fn > 0
 
     def scores(self) -> dict[str, float]:
-        """PQ, SQ and RQ, 0-100; 0 where nothing was found and nothing there."""
+        """PQ, SQ and RQ, 0-100; 0 for a category that does not occur."""
         segments = self.tp + 0.5 * self.fp + 0.5 * self.fn
         return {
             "pq": 100 * self.iou / segments if segments else 0.0,
@@ -66,11 +66,15 @@ class Tally:
 
 @dataclass
 class PanopticQuality:
-    """Tallies by category id, over any number of images; two can be added."""
+    """Counts over any number of images; two can be added.
+
+    Attributes:
+        tallies: counts by category id.
+    """
 
     tallies: dict[int, Tally] = field(default_factory=dict)
 
-    def add(self, truth: Labelled, prediction: Labelled) -> None:
+    def add(self, truth: SegmentMap, prediction: SegmentMap) -> None:
         """Count one image."""
         for category, tally in compare(truth, prediction).items():
             self.tallies[category] = self.tallies.get(category, Tally()) + tally
@@ -81,13 +85,13 @@ class PanopticQuality:
         return PanopticQuality({key: self.tallies.get(key, empty) + other.tallies.get(key, empty) for key in keys})
 
     def average(self, categories: Sequence[int]) -> dict[str, float]:
-        """Means of PQ, SQ and RQ over those of the categories that occurred."""
+        """Means of PQ, SQ and RQ over the given categories, without those that do not occur."""
         rows = [self.tallies[c].scores() for c in categories if c in self.tallies and self.tallies[c].counts]
         return {name: float(np.mean([row[name] for row in rows])) if rows else 0.0 for name in ("pq", "sq", "rq")}
 
 
-def compare(truth: Labelled, prediction: Labelled) -> dict[int, Tally]:
-    """Tallies of one image, by category id."""
+def compare(truth: SegmentMap, prediction: SegmentMap) -> dict[int, Tally]:
+    """Counts of one image, by category id."""
     joint, counts = np.unique(truth.ids.astype(np.int64) * OFFSET + prediction.ids, return_counts=True)
     overlap = {(int(pair) // OFFSET, int(pair) % OFFSET): int(count) for pair, count in zip(joint, counts, strict=True)}
     truth_area, prediction_area = _areas(truth.ids), _areas(prediction.ids)

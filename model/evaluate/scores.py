@@ -1,8 +1,7 @@
-"""Scores of answers against annotations, image by image."""
+"""Scores of a network against annotations, summed over images."""
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,97 +12,97 @@ from tqdm import tqdm
 
 from model.command import CommandError
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
-from model.evaluate.average_precision import AveragePrecision, Instances, instances
-from model.evaluate.panoptic_quality import Labelled, PanopticQuality
-from model.interface import codec
-from model.interface.categories import Category
-from model.interface.panoptic import Panoptic
+from model.evaluate.average_precision import AveragePrecision, EncodedInstances, encode_instances
+from model.evaluate.panoptic_quality import PanopticQuality, SegmentMap
+from model.interface.categories import Labels
+from model.interface.panoptic import Panoptic, Pixels
 from model.predictor import Analysis
+from model.read_ahead import read_ahead
 
 AHEAD = 4
+"""Photos that are decoded, or scored, while the network works on another."""
 
 
-class Analyst(Protocol):
-    """What is evaluated; `Predictor` is one."""
+class Analyzer(Protocol):
+    """A network to evaluate, such as a `Predictor`."""
 
-    metadata: Any
+    categories: Labels
 
-    def analyze(self, images: list[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: list[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class ImageScores:
     """What one image adds to the scores.
 
     Attributes:
-        name: of the photo.
-        quality: its tallies.
-        confusion: (S, S) pixels by true and found semantic class.
-        instances: for AP; None where it is not wanted.
+        name: file name of the photo.
+        quality: matched and unmatched segments of each category.
+        confusion: (S, S) number of pixels by true and found semantic class.
+        instances: things, annotated and found, for AP; None where AP is not wanted.
     """
 
     name: str
     quality: PanopticQuality
     confusion: NDArray[np.int64]
-    instances: Instances | None
+    instances: EncodedInstances | None
 
 
-def measure(record: ImageRecord, found: Analysis, categories: tuple[Category, ...], with_ap: bool) -> Measured:
-    """Compare one image with its annotation.
+def score_image(record: ImageRecord, found: Analysis, categories: Labels, with_ap: bool) -> ImageScores:
+    """Compare what was found in one image with its annotation.
 
     Raises:
         AnnotationError: the annotation contradicts itself.
     """
     ids = read_ids(record)
     check_same_size(record, found.panoptic.segment_ids.shape, ids)
-    truth = Labelled(
+    truth = SegmentMap(
         ids,
         {segment.id: segment.category_id for segment in record.segments},
         frozenset(segment.id for segment in record.segments if segment.iscrowd),
     )
     quality = PanopticQuality()
-    quality.add(truth, labelled(found.panoptic))
-    index = {label.id: i for i, label in enumerate(categories)}
+    quality.add(truth, to_segment_map(found.panoptic))
     semantic = np.full(ids.shape, 255, np.int64)
     for segment in record.segments:
-        semantic[ids == segment.id] = index[segment.category_id]
+        semantic[ids == segment.id] = categories.index[segment.category_id]
     classes = len(categories)
     valid = (semantic != 255) & (found.semantic < classes)
     pairs = semantic[valid] * classes + found.semantic[valid]
     confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    return Measured(
-        record.photo.name, quality, confusion, instances(record, ids, found, categories) if with_ap else None
-    )
+    instances = encode_instances(record, ids, found, categories) if with_ap else None
+    return ImageScores(record.photo.name, quality, confusion, instances)
 
 
 class Evaluation:
     """Scores over images, added one by one.
 
     Args:
-        categories: in semantic order.
-        with_ap: also box and mask AP, which needs pycocotools.
+        categories: the classes to score.
+        with_ap: whether box and mask AP are computed too, for which pycocotools is needed.
+
+    Attributes:
+        image_pq: PQ and file name of each image.
     """
 
-    def __init__(self, categories: tuple[Category, ...], with_ap: bool = True) -> None:
+    def __init__(self, categories: Labels, with_ap: bool = True) -> None:
         self.categories = categories
         self.quality = PanopticQuality()
         self.confusion = np.zeros((len(categories), len(categories)), np.int64)
-        self.precision = AveragePrecision(categories) if with_ap else None
-        self.worst: list[tuple[float, str]] = []
+        self.average_precision = AveragePrecision(categories) if with_ap else None
+        self.image_pq: list[tuple[float, str]] = []
 
-    def add(self, one: Measured) -> None:
+    def add(self, image: ImageScores) -> None:
         """Count one image."""
-        self.quality = self.quality + one.quality
-        self.worst.append((one.quality.average([label.id for label in self.categories])["pq"], one.name))
-        self.confusion += one.confusion
-        if self.precision and one.instances:
-            self.precision.add(one.instances)
+        self.quality = self.quality + image.quality
+        self.image_pq.append((image.quality.average(self.categories.ids)["pq"], image.name))
+        self.confusion += image.confusion
+        if self.average_precision and image.instances:
+            self.average_precision.add(image.instances)
 
     def result(self) -> dict[str, Any]:
-        """The scores, 0-100, as CONTRACT names them."""
-        things = [label.id for label in self.categories if label.isthing]
-        stuff = [label.id for label in self.categories if not label.isthing]
+        """All scores, 0-100, by name; those of the categories by category name in `per_class`."""
         union = self.confusion.sum(0) + self.confusion.sum(1) - self.confusion.diagonal()
         iou = 100 * self.confusion.diagonal() / np.maximum(union, 1)
         per_class = {}
@@ -112,67 +111,52 @@ class Evaluation:
             if tally and tally.counts:
                 counts = {"tp": tally.tp, "fp": tally.fp, "fn": tally.fn}
                 per_class[label.name] = {**tally.scores(), "iou": float(iou[i]), **counts}
-        precision = self.precision.result() if self.precision else {"box_ap": None, "mask_ap": None}
+        ap = self.average_precision.result() if self.average_precision else {"box_ap": None, "mask_ap": None}
         return {
-            "all": self.quality.average(things + stuff),
-            "stuff": self.quality.average(stuff),
-            "things": self.quality.average(things),
+            "all": self.quality.average(self.categories.things.ids + self.categories.stuff.ids),
+            "stuff": self.quality.average(self.categories.stuff.ids),
+            "things": self.quality.average(self.categories.things.ids),
             "per_class": per_class,
             "miou": float(iou[union > 0].mean()) if (union > 0).any() else 0.0,
-            **precision,
-            "images": len(self.worst),
+            **ap,
+            "images": len(self.image_pq),
         }
 
 
-def labelled(panoptic: Panoptic) -> Labelled:
-    """An answer as the metric wants it."""
-    return Labelled(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
-
-
-def read_ahead(records: tuple[ImageRecord, ...], threads: int) -> Iterator[tuple[ImageRecord, codec.Pixels]]:
-    """Photos in order, a few decoded ahead: memory stays bounded."""
-
-    def read(record: ImageRecord) -> tuple[ImageRecord, codec.Pixels]:
-        return record, read_photo(record)
-
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(read, record) for record in records[:AHEAD])
-        for i in range(len(records)):
-            yield waiting.popleft().result()
-            if i + AHEAD < len(records):
-                waiting.append(pool.submit(read, records[i + AHEAD]))
+def to_segment_map(panoptic: Panoptic) -> SegmentMap:
+    """An answer in the form that panoptic quality compares."""
+    return SegmentMap(panoptic.segment_ids, {segment.id: segment.category_id for segment in panoptic.segments})
 
 
 def evaluate(
-    predictor: Analyst, annotations: Annotations, with_ap: bool = True, progress: bool = True, processes: int = 0
+    analyzer: Analyzer, annotations: Annotations, with_ap: bool = True, progress: bool = True, processes: int = 0
 ) -> Evaluation:
-    """Evaluate on every image of a data set.
+    """Evaluate a network on every image of a data set.
 
     Args:
-        predictor: analyses the photos, one by one, here.
+        analyzer: the network; it gets one photo at a time, in this process.
         annotations: the data set.
-        with_ap: also AP.
-        progress: show a bar.
-        processes: compare answers with annotations in so many processes; 0: in a thread beside the network.
+        with_ap: whether box and mask AP are computed too.
+        progress: whether a progress bar is shown.
+        processes: number of processes that score the answers; with 0, a thread does it.
 
     Raises:
         CommandError: archive and annotations differ in categories.
     """
-    known = {label.id: label.name for label in predictor.metadata.categories}
-    wanted = {label.id: label.name for label in annotations.categories}
-    if known != wanted:
-        odd = sorted(set(known.items()) ^ set(wanted.items()))[:5]
-        raise CommandError(f"Archive and annotations differ in categories: {odd}. Evaluate on the archive's own.")
-    labels = predictor.metadata.categories
+    labels, wanted = analyzer.categories, annotations.categories
+    odd = sorted(set(zip(labels.ids, labels.names, strict=True)) ^ set(zip(wanted.ids, wanted.names, strict=True)))
+    if odd:
+        raise CommandError(f"Archive and annotations differ in categories: {odd[:5]}. Evaluate on the archive's own.")
     evaluation = Evaluation(labels, with_ap)
     pool: Executor = ThreadPoolExecutor(1)
     if processes:
         pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     bar = tqdm(total=len(annotations.images), unit="image", disable=not progress)
     with pool, bar:
-        waiting: deque[Future[Measured]] = deque()
-        for record, photo in read_ahead(annotations.images, 2):
-            waiting.append(pool.submit(measure, record, predictor.analyze([photo])[0], labels, with_ap))
+        waiting: deque[Future[ImageScores]] = deque()
+        for record, photo in read_ahead(annotations.images, read_photo, AHEAD, threads=2):
+            found = analyzer.analyze([photo.result()])[0]
+            waiting.append(pool.submit(score_image, record, found, labels, with_ap))
             while waiting and (waiting[0].done() or len(waiting) > 2 * processes + AHEAD):
                 evaluation.add(waiting.popleft().result())
                 bar.update()

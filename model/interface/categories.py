@@ -1,21 +1,22 @@
-"""The classes a model knows, in semantic order: stuff first, then things."""
+"""The classes that a model knows."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Category:
-    """One class of a dataset.
+    """One class of a data set.
 
     Attributes:
-        id: the dataset's own id.
-        name: as the dataset writes it.
+        id: the data set's own id.
+        name: as the data set writes it.
         isthing: whether its instances are told apart.
-        color: RGB, as the dataset draws it.
+        color: RGB, as the data set draws it.
     """
 
     id: int
@@ -28,10 +29,64 @@ class Category:
         return {**asdict(self), "isthing": int(self.isthing), "color": list(self.color)}
 
 
-def parse(entries: Iterable[dict[str, Any]]) -> tuple[Category, ...]:
-    """Categories in semantic order from the `categories` of a COCO-panoptic file.
+@dataclass(frozen=True)
+class Labels:
+    """Categories in semantic order: stuff first, then things. The place of a category is its semantic index.
 
-    Stuff keeps the file's order, then things in the file's order; a missing colour is made from the id.
+    Attributes:
+        categories: in that order, each id once.
+    """
+
+    categories: tuple[Category, ...]
+
+    def __iter__(self) -> Iterator[Category]:
+        return iter(self.categories)
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def __getitem__(self, index: int) -> Category:
+        return self.categories[index]
+
+    @cached_property
+    def ids(self) -> tuple[int, ...]:
+        """The data set's own ids, in semantic order."""
+        return tuple(category.id for category in self)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names, in semantic order."""
+        return tuple(category.name for category in self)
+
+    @cached_property
+    def index(self) -> dict[int, int]:
+        """Semantic index by category id."""
+        return {number: index for index, number in enumerate(self.ids)}
+
+    @cached_property
+    def colors(self) -> dict[int, tuple[int, int, int]]:
+        """RGB by category id."""
+        return {category.id: category.color for category in self}
+
+    @cached_property
+    def stuff(self) -> "Labels":
+        """The stuff alone; every semantic index stays."""
+        return Labels(tuple(category for category in self if not category.isthing))
+
+    @cached_property
+    def things(self) -> "Labels":
+        """The things alone; class k of the detection heads is things[k - 1], class 0 the background."""
+        return Labels(tuple(category for category in self if category.isthing))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As the `categories` of a COCO-panoptic file."""
+        return [category.to_json() for category in self]
+
+
+def parse(entries: Iterable[dict[str, Any]]) -> Labels:
+    """Labels from the `categories` of a COCO-panoptic file.
+
+    Stuff keeps the file's order, and so do things. A missing colour is made from the id.
 
     Raises:
         ValueError: an entry lacks a field, or two share an id.
@@ -45,17 +100,17 @@ def parse(entries: Iterable[dict[str, Any]]) -> tuple[Category, ...]:
             categories.append(Category(number, str(entry["name"]), bool(entry["isthing"]), color))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"category {entry!r} needs id, name, isthing and, if any, an RGB color") from error
-    ids = [category.id for category in categories]
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"category ids {sorted(i for i in set(ids) if ids.count(i) > 1)} appear twice")
-    return tuple(sorted(categories, key=lambda category: category.isthing))
+    labels = Labels(tuple(sorted(categories, key=lambda category: category.isthing)))
+    if len(labels.index) < len(labels):
+        raise ValueError(f"category ids {sorted(i for i in labels.index if labels.ids.count(i) > 1)} appear twice")
+    return labels
 
 
-def load(name: str) -> tuple[Category, ...]:
-    """The categories of a known dataset: coco, cityscapes, camvid.
+def load(name: str) -> Labels:
+    """The labels of a known data set: the name of a file in `model/label_data`, without its ending.
 
     Raises:
-        FileNotFoundError: no such dataset.
+        FileNotFoundError: no such data set.
     """
     text = resources.files("model").joinpath("label_data", f"{name}.json").read_text(encoding="utf-8")
     return parse(json.loads(text))

@@ -10,32 +10,33 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
-"""How a file may begin that Pillow takes for TIFF."""
+"""How files begin that Pillow opens as TIFF."""
 MAX_PARTS = 66_000
-"""Segments, chunks or blocks before the pixels; strips or tiles of them. A PNG of 20 MB in the usual chunks of 8 kB has
-2 500; the tallest TIFF, a row a strip, 65 535."""
+"""Most segments, chunks or blocks before the pixels, and most strips or tiles. A PNG of 20 MB in the usual chunks of
+8 kB has 2 500; the tallest TIFF, with one row in each strip, has 65 535."""
 TAG_PARTS, FRACTION_PARTS = 16, 16
-"""That a TIFF's tag counts for, and each fraction in one. Cameras write a hundred tags."""
+"""Parts that each tag of a TIFF counts for, and each fraction in a tag. Cameras write a hundred tags."""
 EXIF_PARTS = MAX_PARTS // 16
-"""That a JPEG's segment of Exif counts for: Pillow copies all those before it. Cameras write one."""
+"""Parts that an Exif segment of a JPEG counts for: at each, Pillow copies all those before it. Cameras write one."""
 MAX_SCANS = 100
-"""Passes over a JPEG. Encoders write 10 or so."""
+"""Most passes over a JPEG. Encoders write about ten."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
-_SCAN = re.compile(rb"\xff\xda")  # found in a third of the time that `bytes.count` takes
+_SCAN = re.compile(rb"\xff\xda")  # three times as fast as `bytes.count`
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 _BYTES, _FRACTIONS, _WHOLE = (1, 2, 7), (5, 10), (3, 4, 16)
-"""Types of a TIFF's tags: those that stay bytes, pairs of numbers, and whole ones as sizes are."""
+"""Types of TIFF tags: bytes, fractions (pairs of numbers), and the whole numbers that sizes are stored in."""
 _OFFSETS, _SIZES, _TRANSFER = (273, 324), (279, 325), 301
-"""Tags: where strips and tiles are, how many bytes each has, and a table that nobody reads."""
+"""Tags: where the strips or tiles are, how many bytes each has, and a table that no decoder reads."""
 
 
 def excess(content: bytes) -> str | None:
-    """Why a file, or a block of Exif, asks for too much; None where it does not, or is of a format that cannot."""
+    """Why a file, or a block of Exif, asks for too much work; None for an ordinary one."""
     for signature, parts in _PARTS.items():
         if content.startswith(signature) and _exceeds(MAX_PARTS, parts(content)):
             return f"it has more than {MAX_PARTS} parts before its pixels"
+    # The first count is cheap and includes bytes that only look like markers.
     if content.startswith(b"\xff\xd8\xff") and _exceeds(MAX_SCANS, (1 for _ in _SCAN.finditer(content))):
-        scans = (1 for marker, *_ in _jpeg_markers(content) if marker == _START_OF_SCAN)  # or bytes like them
+        scans = (1 for marker, *_ in _jpeg_markers(content) if marker == _START_OF_SCAN)
         if _exceeds(MAX_SCANS, scans):
             return f"it has more than {MAX_SCANS} scans"
     return None
@@ -46,7 +47,7 @@ def _exceeds(most: int, counts: Iterator[int]) -> bool:
 
 
 def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Markers up to the end of the first picture, how many bytes were passed over to find each, and what is behind."""
+    """Each marker up to the end of the first picture: its code, the bytes skipped before it, and its end."""
     place = 2
     while found := _MARKER.search(content, place):
         marker, behind = content[found.end() - 1], found.end()
@@ -57,7 +58,7 @@ def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _jpeg_segments(content: bytes) -> Iterator[int]:
-    """Segments before the first scan, fill bytes, which Pillow reads one by one, and all that Exif holds."""
+    """Parts before the first scan: segments, fill bytes (Pillow reads them one by one), and what all Exif holds."""
     exif = []
     for marker, filled, behind in _jpeg_markers(content):
         yield 1 + filled
@@ -77,13 +78,13 @@ def _png_chunks(content: bytes) -> Iterator[int]:
 
 
 def _gif_blocks(content: bytes) -> Iterator[int]:
-    """Sub-blocks of all extensions before the first frame."""
+    """Parts before the first frame: the sub-blocks of all extensions."""
     if len(content) < 13:
         return
     place = 13 + (3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0)
     while place + 2 < len(content) and content[place] != ord(","):
         yield 1
-        if content[place] != ord("!"):  # decoders pass over other bytes
+        if content[place] != ord("!"):  # decoders skip other bytes
             place += 1
             continue
         place += 2
@@ -94,7 +95,7 @@ def _gif_blocks(content: bytes) -> Iterator[int]:
 
 
 def _tiff_parts(content: bytes) -> Iterator[int]:
-    """Of the first directory; of a big-endian BigTIFF both ways, as Pillow takes it for an ordinary file."""
+    """Parts of the first directory; of a big-endian BigTIFF in both layouts, as Pillow reads it as an ordinary one."""
     order = ">" if content[:2] == b"MM" else "<"
     if content[2:3] != b"+":
         yield from _tags(content, order, 4, "I", "H", "HHI", 12)
@@ -103,7 +104,7 @@ def _tiff_parts(content: bytes) -> Iterator[int]:
 
 
 def _tags(content: bytes, order: str, at: int, offset: str, number: str, entry: str, step: int) -> Iterator[int]:
-    """Tags, which Pillow reads slowly, numbers in them, and strips or tiles, for each of which it makes an object."""
+    """Parts of a directory: tags, which are read slowly, their numbers, and strips or tiles, each of them an object."""
 
     def read(form: str, place: int) -> tuple[int, ...]:
         end = place + struct.calcsize(order + form)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
     BmpImagePlugin,
     GifImagePlugin,
@@ -21,6 +20,7 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
 )
 
 from model.interface import claims, libtiff
+from model.interface.panoptic import Pixels
 from model.interface.webp import decode_webp
 
 try:
@@ -43,12 +43,9 @@ FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
 MAX_SIDE = 65_535
 BAND_PIXELS = 1 << 20
-"""That are converted, or compressed, at a time: those of a whole picture would be in memory again and again."""
+"""Pixels that are converted, or compressed, at a time: a whole picture at once would be in memory several times."""
 SCANS_A_PASS = 8
-"""So many empty scans of a progressive JPEG take as long as decoding its pixels once."""
-
-Pixels = NDArray[np.uint8]
-libtiff.silence()
+"""Empty scans of a progressive JPEG that take as long as decoding its pixels once."""
 
 
 class ImageError(Exception):
@@ -71,26 +68,27 @@ class OpenImage:
     """An image whose header was read and whose size is allowed, before any of its pixels is decoded.
 
     Args:
-        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
-        max_pixels: of the decoded image.
+        content: a file in one of `FORMATS`.
+        max_pixels: most pixels that the image may have.
 
     Raises:
-        UnsupportedImageError: another format.
-        ImageTooLargeError: more pixels than `max_pixels`.
-        CorruptImageError: truncated, damaged or empty.
+        UnsupportedImageError: the format is another.
+        ImageTooLargeError: it has more pixels than `max_pixels`.
+        CorruptImageError: it is truncated, damaged or empty.
 
     Attributes:
         height: pixels, as stored.
         width: pixels, as stored.
-        work: pixels that decoding goes over, a JPEG of many scans again and again, and bytes.
+        work: how long decoding takes, in pixels: those of each pass of a JPEG with many scans, and the file's bytes.
     """
 
     def __init__(self, content: bytes, max_pixels: int) -> None:
+        libtiff.silence()
         Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
         if reason := claims.excess(content):
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
         self._content = content
-        with _told(content):
+        with _as_image_errors(content):
             self._image = Image.open(io.BytesIO(content), formats=OPENERS)
             check_tile(self._image, max_pixels)
             self.width, self.height = self._image.size
@@ -99,13 +97,13 @@ class OpenImage:
         self.work = self.height * self.width * (1 + scans // SCANS_A_PASS) + len(content)
 
     def decode(self) -> Pixels:
-        """(H, W, 3) uint8 RGB, upright; the image is closed by it.
+        """(H, W, 3) uint8 RGB, upright. Closes the image.
 
         Raises:
-            UnsupportedImageError: pixels of a kind that is not taken.
-            CorruptImageError: truncated or damaged.
+            UnsupportedImageError: its pixels are floating-point numbers.
+            CorruptImageError: it is truncated or damaged.
         """
-        with _told(self._content), self._image as image:
+        with _as_image_errors(self._content), self._image as image:
             pixels = decode_jpeg(self._content, image)
             pixels = decode_webp(self._content, image) if pixels is None else pixels
             if pixels is None:
@@ -121,23 +119,23 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
     division by 257, colour profiles are ignored. The size is checked before anything is decoded.
 
     Args:
-        content: JPEG, PNG, WebP, BMP, TIFF, MPO or GIF.
-        max_pixels: of the decoded image.
+        content: a file in one of `FORMATS`.
+        max_pixels: most pixels that the image may have.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UnsupportedImageError: another format.
-        ImageTooLargeError: more pixels than `max_pixels`.
-        CorruptImageError: truncated, damaged or empty.
+        UnsupportedImageError: the format is another.
+        ImageTooLargeError: it has more pixels than `max_pixels`.
+        CorruptImageError: it is truncated, damaged or empty.
     """
     return OpenImage(content, max_pixels).decode()
 
 
 @contextlib.contextmanager
-def _told(content: bytes) -> Iterator[None]:
-    """Whatever a decoder raises as an `ImageError`."""
+def _as_image_errors(content: bytes) -> Iterator[None]:
+    """Turns whatever a decoder raises into an `ImageError`."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -153,11 +151,11 @@ def _told(content: bytes) -> Iterator[None]:
 
 
 def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
-    """A sound JPEG in a third less time than Pillow takes, and with the same pixels; None leaves it to Pillow.
+    """The pixels that Pillow would give, a third faster; None for a JPEG that is left to Pillow.
 
     Args:
-        content: of the file.
-        image: Pillow's view of its header, whose size is allowed.
+        content: the file.
+        image: the file as Pillow opened it; its size is allowed.
     """
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
@@ -166,17 +164,17 @@ def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
         if (width, height) != image.size:
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError:  # damaged, which Pillow may forgive, or of a rare kind
+    except ValueError:  # damaged, which Pillow may accept, or of a rare kind
         return None
     return pixels
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Refuse what is too large, or empty, by its header.
+    """Refuse an image that is too large, or empty, by the size in its header.
 
     Raises:
-        ImageTooLargeError: more pixels than allowed.
-        CorruptImageError: no pixels.
+        ImageTooLargeError: it has more pixels than allowed.
+        CorruptImageError: it has no pixels.
     """
     if height < 1 or width < 1:
         raise CorruptImageError(f"Image is {width} x {height}: it has no pixels.")
@@ -188,10 +186,10 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
 
 
 def check_tile(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF's tile that is larger than any image may be: it is decoded whole, however small the image.
+    """Refuse a TIFF with tiles larger than any image may be: a tile is decoded whole, however small the image.
 
     Raises:
-        ImageTooLargeError: more pixels than allowed.
+        ImageTooLargeError: its tiles have more pixels than allowed.
     """
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     width, height = tags.get(322, 0), tags.get(323, 0)
@@ -202,7 +200,7 @@ def check_tile(image: Image.Image, max_pixels: int) -> None:
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """(H, W, 3) of a loaded image of any mode; in bands, lest a large one is in memory as often as it is converted."""
+    """(H, W, 3) of a loaded image of any mode. In bands: every conversion of a whole picture would copy it."""
     if image.mode == "F":
         raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
     width, height = image.size
@@ -226,7 +224,7 @@ def _band_to_rgb(image: Image.Image) -> Pixels:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged, or out of all proportion."""
+    """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged or asks for too much work."""
     if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
         return 1
     try:
@@ -237,7 +235,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation."""
+    """The picture upright, from pixels stored with an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -247,21 +245,15 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def ids_to_rgb(ids: NDArray[np.integer]) -> Pixels:
-    """(H, W) ids to (H, W, 3): id = R + 256 G + 65536 B, as panopticapi reads them."""
-    wide = ids.astype(np.uint32)
-    return np.stack([wide & 255, wide >> 8 & 255, wide >> 16 & 255], axis=-1).astype(np.uint8)
-
-
 def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
-    """A PNG whose rows are stored as differences to the row above: small and fast for maps of segments.
+    """A PNG that stores each row as its difference to the row above: small and fast for maps of segments.
 
     Args:
-        pixels: (H, W, 3) uint8, or (H, W) uint8 ids, which become the red channel.
-        text: keyword -> text, each in an iTXt chunk.
+        pixels: (H, W, 3) uint8; or (H, W) uint8 ids, which become the red channel.
+        text: texts by keyword, each for an iTXt chunk.
 
     Returns:
-        8-bit RGB, not interlaced.
+        The file: 8-bit RGB, not interlaced.
     """
     height, width = pixels.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -273,7 +265,7 @@ def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
 
 
 def _deflate(pixels: Pixels) -> bytes:
-    """A zlib stream that looks for runs alone: filtered maps are zero but at outlines, and search finds little more."""
+    """A zlib stream of runs: a filtered map is zero except at outlines, and a search for repeats finds little more."""
     packer = deflate.compressobj(1, deflate.DEFLATED, 15, 9, deflate.Z_RLE)
     height, width = pixels.shape[:2]
     band = max(1, BAND_PIXELS // width)
@@ -282,7 +274,7 @@ def _deflate(pixels: Pixels) -> bytes:
 
 
 def _filtered(pixels: Pixels, top: int, bottom: int) -> Pixels:
-    """Rows of a PNG, (bottom - top, 1 + 3 W): each the difference to the row above, behind the Up filter's number."""
+    """(bottom - top, 1 + 3 W) rows of a PNG: the number of the Up filter, then the difference to the row above."""
     change = np.empty((bottom - top, *pixels.shape[1:]), np.uint8)
     change[0] = pixels[0] if top == 0 else pixels[top] - pixels[top - 1]
     np.subtract(pixels[top + 1 : bottom], pixels[top : bottom - 1], out=change[1:])

@@ -1,17 +1,19 @@
-"""What libtiff says of a damaged file: nothing, for it would write thousands of lines to stderr past every log."""
+"""Silence for libtiff, which writes thousands of lines about a damaged file to stderr, past every log."""
 
 import contextlib
 import ctypes
+import functools
 
 from PIL import _imaging
 
 
+@functools.cache
 def silence() -> None:
-    """Take its handlers away; that a file is damaged shows in what Pillow returns.
+    """Remove libtiff's message handlers, once; Pillow still tells that a file is damaged.
 
-    A Pillow that hides its libtiff keeps them.
+    Without effect where Pillow hides its libtiff.
     """
     with contextlib.suppress(AttributeError, OSError):
-        library = ctypes.CDLL(_imaging.__file__)  # finds the names of what that is linked with, too
+        library = ctypes.CDLL(_imaging.__file__)  # also finds what Pillow is linked with
         library.TIFFSetErrorHandler(None)
         library.TIFFSetWarningHandler(None)

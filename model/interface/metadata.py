@@ -1,35 +1,35 @@
-"""What an archive says of itself, as `metadata.json` inside it holds it."""
+"""The metadata of an archive, which `metadata.json` inside it holds."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.interface import categories
-from model.interface.categories import Category
+from model.interface.categories import Labels
 
 FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an archive says of itself.
+    """What an archive tells about its model.
 
     Attributes:
-        name: of the model, as clients see it.
-        configuration: the builder that made the network.
-        categories: in semantic order, stuff first.
-        thresholds: of scores and areas, by name.
+        name: the model's name, as clients see it.
+        configuration: name of the network's builder.
+        categories: the classes that it tells apart.
+        thresholds: smallest scores and areas of what becomes a segment, by name.
         test_scale: `short_side` and `long_side`, pixels.
-        dataset: what it was trained on.
-        scores: measured, by name; empty where nothing was.
-        licence: of the weights.
-        source_sha256: of the checkpoint the archive was made from.
-        software: versions, by name.
-        format_version: of this layout and of the operators inside.
+        dataset: the data set that it was trained on.
+        scores: measured scores by name; empty where none were measured.
+        licence: the weights' licence.
+        source_sha256: digest of the checkpoint that was exported.
+        software: versions of the software that exported it, by name.
+        format_version: version of this layout and of the operators that the network calls.
     """
 
     name: str
     configuration: str
-    categories: tuple[Category, ...]
+    categories: Labels
     thresholds: dict[str, float]
     test_scale: dict[str, int]
     dataset: str = "unknown"
@@ -41,11 +41,11 @@ class Metadata:
 
     def to_json(self) -> dict[str, Any]:
         """As `metadata.json` holds it."""
-        return {**asdict(self), "categories": [category.to_json() for category in self.categories]}
+        return {**asdict(self), "categories": self.categories.to_json()}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Metadata":
-        """The inverse of `to_json`.
+        """Metadata from what `to_json` gave.
 
         Raises:
             ValueError: a field is missing, unknown or wrong.

@@ -6,26 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 
 OPACITY = 0.5
 LABELLED_SHARE = 0.002
 """Segments below this share of the picture get no label: it would hide them."""
 PIXELS_A_LINE = 700
-"""Of the shorter side for each pixel of an outline's width: a hairline on a photo of 10 Mpx cannot be seen."""
+"""Pixels of the shorter side for each pixel of an outline's width: on a photo of 10 Mpx a thin line cannot be seen."""
 BAND_PIXELS = 250_000
-"""Mixed at a time: floating-point numbers of a whole picture would take sixteen times its memory."""
-
-Pixels = NDArray[np.uint8]
+"""Pixels that are mixed at a time: a whole picture in floating point would take sixteen times its memory."""
 
 
 def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[int, int, int]]) -> Pixels:
-    """Draw an answer over its photo.
+    """The photo with an answer drawn over it.
 
     Args:
         image: (H, W, 3) uint8.
-        panoptic: of that image.
-        colors: by category id.
+        panoptic: the answer to that image.
+        colors: RGB by category id.
 
     Returns:
         (H, W, 3) uint8; void keeps the photo, greyed.
@@ -46,20 +44,20 @@ def draw_overlay(image: Pixels, panoptic: Panoptic, colors: Mapping[int, tuple[i
         mixed[edge[band]] = 255
         painted[band] = mixed
     picture = Image.fromarray(painted)
-    del painted, edge  # a very large picture has not to be there three times
+    del painted, edge  # so that a very large picture is not held three times
     label_segments(picture, panoptic)
     return np.asarray(picture)
 
 
 def shade(color: tuple[int, int, int], instance: int) -> NDArray[np.float32]:
-    """The colour of one instance: the category's, lighter or darker in turn; 0 keeps it."""
+    """RGB of one instance: its category's, lighter or darker by the instance's number; 0 keeps it."""
     factor = (1.0, 1.35, 0.75, 1.6, 0.9)[instance % 5] if instance else 1.0
     mixed: NDArray[np.float32] = np.array(color, np.float32) * factor + (20 if factor > 1 else 0)
     return mixed.clip(0, 255)
 
 
 def outlines(ids: Pixels, width: int = 1) -> NDArray[np.bool_]:
-    """(H, W) pixels whose right or lower neighbour is of another segment, and up to a width those beside them."""
+    """(H, W) bool: where the right or lower neighbour is another segment, widened to a number of pixels."""
     edge = np.zeros(ids.shape, bool)
     edge[:, :-1] |= ids[:, :-1] != ids[:, 1:]
     edge[:-1] |= ids[:-1] != ids[1:]
@@ -71,9 +69,9 @@ def outlines(ids: Pixels, width: int = 1) -> NDArray[np.bool_]:
 
 
 def label_segments(picture: Image.Image, panoptic: Panoptic) -> None:
-    """Write names and scores, dark on a light plate, largest segment first.
+    """Write names and scores on the picture, dark on a light plate, the largest segment first.
 
-    A label that would cover another, or that the picture is too small for, is left out.
+    A label that would cover another, or does not fit into the picture, is left out.
     """
     draw = ImageDraw.Draw(picture)
     size = max(11, round(min(picture.size) / 36))

@@ -1,9 +1,12 @@
-"""The answer to one image, as numpy: what crosses from the model to the service."""
+"""An image and the answer to it, as numpy: what crosses between the service and the model."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""An image, (H, W, 3) RGB, or a map of segments, (H, W)."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Segment:
         category_id: the dataset's own id.
         category: the category's name.
         isthing: whether instances of the category are told apart.
-        score: of the detection for things; for stuff the mean softmax of its class over the segment.
+        score: a thing's detection score; for stuff the mean softmax of its class over the segment.
         area: pixels.
         bbox: x, y, width, height; exact.
     """
@@ -38,7 +41,7 @@ class Panoptic:
         segments: in the order of their ids.
     """
 
-    segment_ids: NDArray[np.uint8]
+    segment_ids: Pixels
     segments: tuple[Segment, ...]
 
     @property

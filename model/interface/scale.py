@@ -1,4 +1,4 @@
-"""The size that the network works at, computed without the network: images that agree in it can share a batch."""
+"""The size that the network works at, computed without the network: images of one such size can share a batch."""
 
 
 def test_scale(height: int, width: int, short_side: int, long_side: int) -> float:

@@ -1,18 +1,21 @@
-"""What a served model is, once for all who ask."""
+"""A served model: the one description of it that the service, its workers and the commands share."""
 
 from dataclasses import dataclass
 
 from model.interface import scale
 from model.interface.metadata import Metadata
 
+PRECISIONS = ("float32", "float16")
+"""Types that a network's weights can have when it is served."""
+
 
 @dataclass(frozen=True)
 class ServedModel:
-    """An archive as a predictor has loaded it; made beside the predictor and sent to whoever needs it.
+    """An archive as a predictor has loaded it. The predictor makes it, and a worker sends it to the service.
 
     Attributes:
         name: the archive's name and the first digits of its sha256.
-        metadata: what the archive says of itself.
+        metadata: the archive's metadata.
         device: where it runs: `cpu`, `cuda:0`.
         precision: type of the network's weights: `float32`, `float16`.
         kernel: form of its deformable convolutions: `gather`, `triton`, `torchvision`.

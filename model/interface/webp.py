@@ -1,36 +1,36 @@
 """WebP to RGB by libwebp itself, the one that Pillow brings."""
 
 import ctypes
+import functools
 import struct
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, _webp
 
-Pixels = NDArray[np.uint8]
+from model.interface.panoptic import Pixels
 
 
 def decode_webp(content: bytes, image: Image.Image) -> Pixels | None:
-    """A sound WebP, with Pillow's pixels, in a tenth of its time and a fifth of its memory; None leaves it to Pillow.
+    """The pixels that Pillow would give, in a tenth of its time and a fifth of its memory; None for what is left to it.
 
-    Pillow decodes every WebP as an animation, through two canvases, and holds Python's lock meanwhile: a third of a
-    second for a picture of 40 Mpx.
+    Pillow decodes every WebP as an animation, through two canvases, and holds Python's lock meanwhile: for a third of
+    a second where the picture has 40 Mpx.
 
     Args:
-        content: of the file.
-        image: Pillow's view of its header, whose size is allowed.
+        content: the file.
+        image: the file as Pillow opened it; its size is allowed.
     """
-    if image.format != "WEBP" or _LIBWEBP is None:
+    if image.format != "WEBP" or (library := _libwebp()) is None:
         return None
     if getattr(image, "is_animated", True):
         content = first_frame(content, image.width, image.height)
     width, height = ctypes.c_int(), ctypes.c_int()
-    sound = _LIBWEBP.WebPGetInfo(content, len(content), ctypes.byref(width), ctypes.byref(height))
+    sound = library.WebPGetInfo(content, len(content), ctypes.byref(width), ctypes.byref(height))
     if not sound or (width.value, height.value) != image.size:
         return None
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    done = _LIBWEBP.WebPDecodeRGBInto(content, len(content), pixels.ctypes.data, pixels.nbytes, 3 * image.width)
+    done = library.WebPDecodeRGBInto(content, len(content), pixels.ctypes.data, pixels.nbytes, 3 * image.width)
     return pixels if done else None
 
 
@@ -50,13 +50,14 @@ def first_frame(content: bytes, width: int, height: int) -> bytes:
 
 
 def _riff_chunks(content: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and size of each chunk's content."""
+    """Kind of each chunk, and place and size of its content."""
     while start + 8 <= end:
         size = int.from_bytes(content[start + 4 : start + 8], "little")
         yield content[start : start + 4], start + 8, size
         start += 8 + size + size % 2
 
 
+@functools.cache
 def _libwebp() -> ctypes.CDLL | None:
     """The libwebp that Pillow has loaded; None where it cannot be reached."""
     library = ctypes.CDLL(_webp.__file__)
@@ -65,9 +66,6 @@ def _libwebp() -> ctypes.CDLL | None:
         library.WebPGetInfo.argtypes = [ctypes.c_char_p, size, buffer, buffer]
         library.WebPDecodeRGBInto.argtypes = [ctypes.c_char_p, size, buffer, size, ctypes.c_int]
         library.WebPDecodeRGBInto.restype = buffer
-    except AttributeError:  # pragma: no cover -- it is built in, without its names
+    except AttributeError:  # pragma: no cover -- Pillow was built with its names hidden
         return None
     return library
-
-
-_LIBWEBP = _libwebp()

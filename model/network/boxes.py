@@ -17,12 +17,17 @@ def areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
 
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
-    """(A, 4), (B, 4) -> (A, B) intersection over union."""
+def intersections(a: Tensor, b: Tensor) -> Tensor:
+    """(A, 4), (B, 4) -> (A, B) pixels covered by both."""
     top_left = torch.maximum(a[:, None, :2], b[None, :, :2])
     bottom_right = torch.minimum(a[:, None, 2:], b[None, :, 2:])
     sides = (bottom_right - top_left + 1).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """(A, 4), (B, 4) -> (A, B) intersection over union."""
+    intersection = intersections(a, b)
     return intersection / (areas(a)[:, None] + areas(b)[None, :] - intersection)
 
 

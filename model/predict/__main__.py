@@ -2,9 +2,9 @@
 
     python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay
 
-Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg. A
-run that was stopped goes on where it was. A photo that cannot be decoded is reported and skipped. --ray does this on
-the hosts of a Ray cluster: see model/predict_ray.py.
+Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg.
+A stopped run goes on where it stopped. A photo that cannot be decoded is reported and skipped. --ray spreads the photos
+over the hosts of a Ray cluster: see model/predict/on_ray.py.
 """
 
 import argparse
@@ -17,25 +17,25 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model import archive
-from model.command import CommandError, run
-from model.predict.photos import Entry, Job, Journal, Work, Worker, find_jobs
+from model.command import CommandError, add_archive, add_device, new_parser, positive, run
+from model.predict.photos import Entry, Journal, Options, Photo, PhotoSegmenter, find_photos
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m model.predict", description=__doc__.split("\n")[0])
-    parser.epilog = "Example: python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay"
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_DIR")
+    """The command line's arguments."""
+    parser = new_parser(__doc__)
+    add_archive(parser)
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="photos, or folders of photos")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
-    parser.add_argument("--overlay", action="store_true", help="also draw pictures")
-    parser.add_argument("--batch", type=int, default=1, help="photos of one padded shape at a time (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="that decode (default 2)")
-    parser.add_argument("--max-pixels", type=int, default=40_000_000, help="of a photo (default 40 million)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "float16"))
+    parser.add_argument("--overlay", action="store_true", help="also draw pictures of the segments over the photos")
+    parser.add_argument("--batch", type=positive, default=1, help="photos of one padded size at a time (default: 1)")
+    parser.add_argument("--threads", type=positive, default=2, help="threads that decode photos (default: 2)")
     parser.add_argument(
-        "--ray", action="store_true", help="on all of a Ray cluster, else on all cores or GPUs of this host"
+        "--max-pixels", type=int, default=40_000_000, help="largest photo that is decoded (default: 40 million pixels)"
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--ray", action="store_true", help="use all of a Ray cluster, or all cores or GPUs of this host without one"
     )
     return parser.parse_args(argv)
 
@@ -43,30 +43,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parse(argv)
-    options = {field.name: getattr(args, field.name) for field in fields(Work)}
-    work = Work(**{**options, "batch": max(args.batch, 1)})
-    do = on_ray(work) if args.ray else Worker(work).do
+    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    segment = on_ray(options) if args.ray else PhotoSegmenter(options).segment
     metadata = archive.read_metadata(args.archive)
     journal = Journal(args.out, archive.full_name(args.archive, metadata))
-    jobs = find_jobs(args.inputs, {photo: entry["name"] for photo, entry in journal.done.items()})
-    left = [job for job in jobs if str(job.photo) not in journal.done]
-    if len(left) < len(jobs):
-        print(f"{args.out}: {len(jobs) - len(left)} of {len(jobs)} photos are done already")  # noqa: T201
+    photos = find_photos(args.inputs, {path: entry["name"] for path, entry in journal.done.items()})
+    left = [photo for photo in photos if str(photo.path) not in journal.done]
+    if len(left) < len(photos):
+        print(f"{args.out}: {len(photos) - len(left)} of {len(photos)} photos are done already")  # noqa: T201
     failures = []
-    for entry in tqdm(do(left), total=len(left), unit="photo"):
+    for entry in tqdm(segment(left), total=len(left), unit="photo"):
         if "error" in entry:
             failures.append(f"{entry['photo']}: {entry['error']}")
         else:
             journal.add(entry)
-    journal.finish(jobs, metadata.categories)
+    journal.finish(photos, metadata.categories)
     for line in failures:
         print(f"skipped {line}", file=sys.stderr)  # noqa: T201
-    print(f"{args.out}: {len(jobs) - len(failures)} photos, {len(failures)} skipped")  # noqa: T201
+    print(f"{args.out}: {len(photos) - len(failures)} photos, {len(failures)} skipped")  # noqa: T201
     return 1 if failures else 0
 
 
-def on_ray(work: Work) -> Callable[[Sequence[Job]], Iterator[Entry]]:
-    """What `Worker.do` does, in the order in which Ray's workers finish.
+def on_ray(options: Options) -> Callable[[Sequence[Photo]], Iterator[Entry]]:
+    """`PhotoSegmenter.segment` on a Ray cluster; entries come in the order in which its workers finish.
 
     Raises:
         CommandError: Ray is not installed.
@@ -75,7 +74,7 @@ def on_ray(work: Work) -> Callable[[Sequence[Job]], Iterator[Entry]]:
         from model.predict import on_ray as ray_cluster
     except ModuleNotFoundError as error:
         raise CommandError(f"--ray needs the extra `ray` ({error}). Install it with `uv sync --extra ray`.") from error
-    return partial(ray_cluster.do, work=work)
+    return partial(ray_cluster.segment, options=options)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Photos found, answered and written, with a journal by which a stopped run goes on."""
+"""Find photos, segment them and write their files, with a journal from which a stopped run goes on."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,72 +12,74 @@ from PIL import Image
 
 from model.command import CommandError
 from model.interface import codec
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
 from model.predictor import Predictor
+from model.read_ahead import read_ahead
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mpo", ".gif"}
 JOURNAL = "progress.jsonl"
 AHEAD = 16
+"""Photos that are decoded, or wait for others of their size, at a time."""
 Entry = dict[str, Any]
 """What the journal says of one photo."""
 
 
-class Job(NamedTuple):
-    """One photo to do.
+class Photo(NamedTuple):
+    """A photo to segment.
 
     Attributes:
-        number: image id in the JSON.
-        photo: its path.
-        name: stem of the files written for it; no two photos share one, and a photo that is done keeps its own.
+        number: image id in panoptic.json.
+        path: where the photo is.
+        name: stem of the files to write. No two photos share one, and a photo keeps its name in later runs.
     """
 
     number: int
-    photo: Path
+    path: Path
     name: str
 
 
-def find_jobs(inputs: Sequence[Path], done: Mapping[str, str]) -> list[Job]:
+def find_photos(inputs: Sequence[Path], done: Mapping[str, str]) -> list[Photo]:
     """Photos among files and folders, in a fixed order.
 
     Args:
         inputs: files and folders.
-        done: names of photos that an earlier run did, by path.
+        done: names that an earlier run gave to photos, by path.
 
     Raises:
         CommandError: an input does not exist, or there are no photos.
     """
-    photos: list[Path] = []
+    paths: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            photos += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            paths += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         elif path.is_file():
-            photos.append(path)
+            paths.append(path)
         else:
             raise CommandError(f"{path} does not exist. Name photos or folders of photos.")
-    if not photos:
+    if not paths:
         raise CommandError(f"No photos in {', '.join(map(str, inputs))}. Known endings: {', '.join(sorted(SUFFIXES))}.")
-    taken, jobs = set(done.values()), []
-    for number, photo in enumerate(dict.fromkeys(photos), start=1):
-        tries = chain([photo.stem], (f"{photo.stem}~{i}" for i in count(2)))
-        name = done.get(str(photo)) or next(one for one in tries if one not in taken)
+    taken, photos = set(done.values()), []
+    for number, path in enumerate(dict.fromkeys(paths), start=1):
+        tries = chain([path.stem], (f"{path.stem}~{i}" for i in count(2)))
+        name = done.get(str(path)) or next(one for one in tries if one not in taken)
         taken.add(name)
-        jobs.append(Job(number, photo, name))
-    return jobs
+        photos.append(Photo(number, path, name))
+    return photos
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is done to photos, as the command line says.
+class Options:
+    """How photos are segmented, as the command line says it.
 
     Attributes:
-        archive: of the network.
+        archive: path of the archive.
         out: folder to write.
-        overlay: also draw pictures.
-        batch: photos of one padded shape at a time.
-        threads: that decode.
-        max_pixels: of a photo.
+        overlay: whether pictures are drawn too.
+        batch: most photos in one call of the network; they share a padded size.
+        threads: number of threads that decode.
+        max_pixels: largest photo that is decoded.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, float32 or float16.
     """
@@ -94,21 +95,20 @@ class Work:
 
 
 class Journal:
-    """One line a finished photo, so that the next run knows, and panoptic.json in the end.
+    """A line for each finished photo, which the next run reads, and panoptic.json at the end.
 
     Args:
-        folder: OUT.
-        model: name of the archive that answers.
+        folder: where answers are written.
+        model: name of the model that gives them.
 
     Raises:
-        CommandError: another archive's answers are there.
+        CommandError: the folder holds the answers of another model.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
         self.folder, self.model = folder, model
         folder.mkdir(parents=True, exist_ok=True)
         self.done = self._read()
-        self._file = (folder / JOURNAL).open("a", encoding="utf-8")
 
     def _read(self) -> dict[str, Entry]:
         path = self.folder / JOURNAL
@@ -127,94 +127,83 @@ class Journal:
         return done
 
     def add(self, entry: Entry) -> None:
-        """A photo is finished: its files are written."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        """Note a photo whose files are written."""
+        with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
         self.done[entry["photo"]] = entry
 
-    def finish(self, jobs: Sequence[Job], categories: Sequence[Category]) -> None:
-        """Write panoptic.json over all photos done, in one step."""
-        self._file.close()
-        entries = [(job, self.done[str(job.photo)]) for job in jobs if str(job.photo) in self.done]
+    def finish(self, photos: Sequence[Photo], categories: Labels) -> None:
+        """Write panoptic.json, which lists all finished photos, in one step."""
+        entries = [(photo, self.done[str(photo.path)]) for photo in photos if str(photo.path) in self.done]
         content = {
             "images": [
-                {"id": job.number, "file_name": job.photo.name, "height": e["height"], "width": e["width"]}
-                for job, e in entries
+                {"id": photo.number, "file_name": photo.path.name, "height": e["height"], "width": e["width"]}
+                for photo, e in entries
             ],
             "annotations": [
-                {"image_id": job.number, "file_name": f"{e['name']}.png", "segments_info": e["segments_info"]}
-                for job, e in entries
+                {"image_id": photo.number, "file_name": f"{e['name']}.png", "segments_info": e["segments_info"]}
+                for photo, e in entries
             ],
-            "categories": [label.to_json() for label in categories],
+            "categories": categories.to_json(),
         }
         part = self.folder / "panoptic.json.part"
         part.write_text(json.dumps(content), encoding="utf-8")
         part.replace(self.folder / "panoptic.json")
 
 
-class Worker:
-    """Loads the archive, answers photos and writes their files.
+class PhotoSegmenter:
+    """An archive, loaded, that segments photos and writes their files.
 
     Args:
-        work: to do.
+        options: what the command line says.
     """
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._predictor = Predictor(work.archive, work.device, work.precision)
-        self._colors = {label.id: label.color for label in self._predictor.served.metadata.categories}
-        for name in ["panoptic"] + ["overlay"] * work.overlay:
-            (work.out / name).mkdir(parents=True, exist_ok=True)
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._predictor = Predictor(options.archive, options.device, options.precision)
+        self._colors = self._predictor.categories.colors
+        for name in ["panoptic"] + ["overlay"] * options.overlay:
+            (options.out / name).mkdir(parents=True, exist_ok=True)
 
-    def do(self, jobs: Iterable[Job]) -> Iterator[Entry]:
-        """An entry for each photo, its files being written; `photo` and `error` where there is no answer."""
-        waiting: defaultdict[tuple[int, int], list[tuple[Job, codec.Pixels]]] = defaultdict(list)
+    def segment(self, photos: Iterable[Photo]) -> Iterator[Entry]:
+        """Write each photo's files and yield its entry, or one with `photo` and `error` where it cannot be decoded."""
+        waiting: defaultdict[tuple[int, int], list[tuple[Photo, Pixels]]] = defaultdict(list)
 
-        def flush(key: tuple[int, int]) -> Iterator[Entry]:
-            ready = waiting.pop(key)
-            answers = self._predictor.predict([photo for _, photo in ready])
-            return (self._write(job, photo, found) for (job, photo), found in zip(ready, answers, strict=True))
+        def flush(size: tuple[int, int]) -> Iterator[Entry]:
+            ready = waiting.pop(size)
+            answers = self._predictor.predict([pixels for _, pixels in ready])
+            return (self._write(photo, pixels, found) for (photo, pixels), found in zip(ready, answers, strict=True))
 
-        for job, decoding in self._decode_ahead(jobs):
+        def read(photo: Photo) -> Pixels:
+            return codec.decode(photo.path.read_bytes(), self._options.max_pixels)
+
+        for photo, decoding in read_ahead(photos, read, AHEAD, self._options.threads):
             try:
-                photo = decoding.result()
+                pixels = decoding.result()
             except (codec.ImageError, OSError) as error:
-                yield {"photo": str(job.photo), "error": str(error)}
+                yield {"photo": str(photo.path), "error": str(error)}
                 continue
-            key = self._predictor.padded_size(*photo.shape[:2])
-            waiting[key].append((job, photo))
-            if len(waiting[key]) >= self._work.batch:
-                yield from flush(key)
+            size = self._predictor.padded_size(*pixels.shape[:2])
+            waiting[size].append((photo, pixels))
+            if len(waiting[size]) >= self._options.batch:
+                yield from flush(size)
             elif sum(map(len, waiting.values())) >= AHEAD:  # bounded memory
                 yield from flush(max(waiting, key=lambda size: len(waiting[size])))
-        for key in list(waiting):
-            yield from flush(key)
+        for size in list(waiting):
+            yield from flush(size)
 
-    def _decode_ahead(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[codec.Pixels]]]:
-        """Photos in order, a few of them being decoded while others are computed."""
-        with ThreadPoolExecutor(self._work.threads) as pool:
-            rest = iter(jobs)
-
-            def start(job: Job) -> tuple[Job, Future[codec.Pixels]]:
-                return job, pool.submit(lambda: codec.decode(job.photo.read_bytes(), self._work.max_pixels))
-
-            waiting = [start(job) for job in islice(rest, AHEAD)]
-            while waiting:
-                yield waiting.pop(0)
-                waiting += [start(job) for job in islice(rest, 1)]
-
-    def _write(self, job: Job, photo: codec.Pixels, found: Panoptic) -> Entry:
-        """The files of one photo; what the journal says of it."""
-        out = self._work.out
-        (out / "panoptic" / f"{job.name}.png").write_bytes(codec.encode_png(found.segment_ids))
-        if self._work.overlay:
-            picture = Image.fromarray(draw_overlay(photo, found, self._colors))
-            picture.save(out / "overlay" / f"{job.name}.jpg", quality=90)
+    def _write(self, photo: Photo, pixels: Pixels, found: Panoptic) -> Entry:
+        """Write one photo's files; the journal's entry for it."""
+        out = self._options.out
+        (out / "panoptic" / f"{photo.name}.png").write_bytes(codec.encode_png(found.segment_ids))
+        if self._options.overlay:
+            picture = Image.fromarray(draw_overlay(pixels, found, self._colors))
+            picture.save(out / "overlay" / f"{photo.name}.jpg", quality=90)
         return {
-            "photo": str(job.photo),
+            "photo": str(photo.path),
             "model": self._predictor.served.name,
-            "name": job.name,
-            "height": photo.shape[0],
-            "width": photo.shape[1],
+            "name": photo.name,
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
             "segments_info": [{**asdict(segment), "iscrowd": 0} for segment in found.segments],
         }

@@ -1,1 +1,1 @@
-"""Training (SPEC 15 of Xiong et al. 2019); never loaded to serve."""
+"""Training of a network; never loaded to serve."""

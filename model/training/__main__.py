@@ -1,9 +1,8 @@
-"""`python -m model.training`: train a network on a COCO-panoptic folder.
+"""`python -m model.training`: train a network on annotated photos.
 
-    python -m model.training --config camvid_demo --annotations panoptic_train.json --images train \
-        --masks panoptic_train --out runs/demo
+    python -m model.training --config camvid_demo --annotations train.json --images photos --masks masks --out run
 
-A run that was stopped goes on where it was.
+A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m model.training ...` trains on N GPUs.
 """
 
 import argparse
@@ -14,14 +13,14 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, run
-from model.datasets.panoptic_folder import load_annotations, read_id_list
+from model.command import CommandError, new_parser, run
+from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageRecord
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
-from model.training.loop import SEED, NonFiniteLossError, Trainer
+from model.training.loop import SEED, Trainer
 from model.training.outlines import Outline, load_outlines
 from model.training.processes import join, leave
 from model.training.recipe import RECIPES
@@ -30,45 +29,38 @@ from model.training.validation import Validation
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    result = argparse.ArgumentParser(prog="python -m model.training", description=__doc__.split("\n")[0])
-    result.epilog = (
-        "Example: python -m model.training --config camvid_demo --annotations panoptic_train.json "
-        "--images train --masks panoptic_train --out runs/demo"
-    )
-    result.add_argument("--config", required=True, choices=RECIPES, help="recipe")
-    result.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
-    )
-    result.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    result.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
-    result.add_argument("--instances", type=Path, help="COCO instances JSON: boxes and polygons from it, as published")
-    result.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to train on (default: all)")
+    result = new_parser(__doc__)
+    result.add_argument("--config", required=True, choices=RECIPES, help="recipe: every number of the run")
+    add_annotations(result)
+    result.add_argument("--instances", type=Path, help="COCO instances JSON to take boxes and polygons from")
     result.add_argument("--out", required=True, type=Path, help="folder of the run")
-    result.add_argument("--init-from", type=Path, help="checkpoint or archive whose weights start the run")
-    result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND is caffe (published) or torchvision")
-    result.add_argument("--val-annotations", type=Path, help="COCO-panoptic JSON to score at each checkpoint")
-    result.add_argument("--val-images", type=Path, help="its photos (default: --images)")
-    result.add_argument("--val-masks", type=Path, help="its PNGs (default: --masks)")
-    result.add_argument("--val-ids", help="FILE:KEY, as --ids")
-    result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default 300)")
+    result.add_argument("--init-from", type=Path, help="checkpoint or archive to start from")
+    result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND: caffe (as published) or torchvision")
+    result.add_argument("--val-annotations", type=Path, help="annotations to score on at each checkpoint")
+    result.add_argument("--val-images", type=Path, help="their photos (default: --images)")
+    result.add_argument("--val-masks", type=Path, help="their PNGs (default: --masks)")
+    result.add_argument("--val-ids", help="FILE:KEY, which of them, as --ids")
+    result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default: 300)")
     result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
-    result.add_argument("--minutes", type=float, help="wall-clock budget; the learning rate then ends with it")
-    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    result.add_argument("--bfloat16", action="store_true", help="dense convolutions in bfloat16 (the demo always)")
-    result.add_argument("--licence", default="unknown", help="of the weights, kept in every checkpoint")
+    result.add_argument("--minutes", type=float, help="end the run after so many minutes of training in all")
+    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: CUDA if there is")
+    result.add_argument(
+        "--bfloat16", action="store_true", help="dense convolutions in bfloat16 (always in camvid_demo)"
+    )
+    result.add_argument("--licence", default="unknown", help="licence of the weights, kept in every checkpoint")
     return result
 
 
 def read_validation(args: argparse.Namespace) -> Validation | None:
-    """What to score at each checkpoint."""
+    """The scorer of each checkpoint; None where no photos are named for it."""
     if args.val_annotations is None:
         return None
-    annotations = load_annotations(args.val_annotations, args.val_images or args.images, args.val_masks or args.masks)
-    return Validation(annotations.select(read_id_list(args.val_ids)) if args.val_ids else annotations)
+    photos, masks = args.val_images or args.images, args.val_masks or args.masks
+    return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids))
 
 
-def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, ...]) -> None:
-    """The weights before the first step."""
+def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
+    """Set the weights that a run starts from."""
     initialise(network)
     if args.backbone:
         kind, _, file = args.backbone.partition(":")
@@ -82,14 +74,14 @@ def prepare(network: UPSNet, args: argparse.Namespace, labels: tuple[Category, .
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
-    annotations = load_annotations(args.annotations, args.images, args.masks)
-    if args.ids:
-        annotations = annotations.select(read_id_list(args.ids))
+    annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
     outlines = load_outlines(args.instances, annotations.categories) if args.instances else None
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)
     recipe = RECIPES[args.config]().for_processes(processes.count)
-    recipe = replace(recipe, bfloat16=recipe.bfloat16 or args.bfloat16)
+    recipe = replace(
+        recipe, steps=args.steps or recipe.steps, minutes=args.minutes, bfloat16=recipe.bfloat16 or args.bfloat16
+    )
     if outlines and recipe.crop:
         raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
     torch.manual_seed(SEED)
@@ -99,23 +91,12 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = Checkpoint(
         recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
     )
-    trainer = Trainer(
-        checkpoint,
-        network.to(processes.device),
-        dataset,
-        recipe,
-        args.out,
-        processes,
-        args.steps,
-        args.minutes,
-        read_validation(args),
-    )
+    network = network.to(processes.device)
+    trainer = Trainer(checkpoint, network, dataset, recipe, args.out, processes, read_validation(args))
     if trainer.resume() and processes.is_first:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
         trainer.run(args.checkpoint_seconds)
-    except NonFiniteLossError as error:
-        raise CommandError(str(error)) from error
     finally:
         leave(processes)
     if processes.is_first:
@@ -123,12 +104,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | None) -> Annotations:
-    """Only the photos with a thing that is no crowd, as published: the others teach the box head nothing (quirk Q18).
+    """The photos with a thing that is no crowd: the others teach the box head nothing (quirk Q18).
 
     Raises:
-        CommandError: none is left.
+        CommandError: there are none.
     """
-    things = {label.id for label in annotations.categories if label.isthing}
+    things = annotations.categories.things.index
 
     def useful(image: ImageRecord) -> bool:
         if outlines is not None:

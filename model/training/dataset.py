@@ -1,15 +1,15 @@
-"""Photos with the targets that training needs, from a COCO-panoptic folder."""
+"""Annotated photos as the samples that training takes: flipped, scaled, cut and normalised."""
 
 import random
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
 from model.network.images import ImageTransform, resize_bilinear
 from model.network.segments import source_indices
@@ -22,17 +22,17 @@ class Sample(NamedTuple):
     """One photo as the network sees it in training.
 
     Attributes:
-        name: of the file, for messages.
+        name: the photo's file name, for messages.
         pixels: (3, H, W) float32, normalised, padded to multiples of 32.
         size: height and width before padding.
         scale: factor from the original to the resized photo.
         semantic: (H, W) int64 semantic index, 255 = void or padding.
-        boxes: (G, 4) float32 xyxy in original pixels, of non-crowd things.
-        classes: (G,) int64, 1..T.
-        masks: (G, H, W) bool, resized.
-        crowd_boxes: (K, 4) float32, of crowds.
-        crowd_classes: (K,) int64.
-        polygons: of each object, in original pixels; empty where the data set has only masks.
+        boxes: (G, 4) float32 xyxy in original pixels: the objects, which are the things that are no crowd.
+        classes: (G,) int64 class of each object, 1..T.
+        masks: (G, H, W) bool mask of each object, resized.
+        crowd_boxes: (K, 4) float32 boxes of the crowds, as `boxes`.
+        crowd_classes: (K,) int64 class of each crowd, 1..T.
+        polygons: rings of each object, in original pixels; empty where the data set has only masks.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Sample(NamedTuple):
     masks: Tensor
     crowd_boxes: Tensor
     crowd_classes: Tensor
-    polygons: list[list[list[float]]] = []  # noqa: RUF012 -- a default of a tuple, never changed
+    polygons: list[list[list[float]]] = []  # noqa: RUF012 -- never changed
 
     def to(self, device: torch.device) -> "Sample":
-        """The same with its tensors on a device."""
+        """The sample with its tensors on a device."""
         parts: list[Any] = [part.to(device) if isinstance(part, Tensor) else part for part in self]
         return Sample(*parts)
 
@@ -59,49 +59,48 @@ class Photo(NamedTuple):
     Attributes:
         rgb: (H, W, 3) uint8.
         semantic: (H, W) uint8 semantic index, 255 = void.
-        instances: (H, W) uint8; 0, or the number of a thing's segment: crowds follow the instances.
-        classes: class 1..T of each numbered segment.
-        crowds: how many of the last of them are crowds.
+        instances: (H, W) uint8 number of the thing at a pixel, from 1; 0 = none. Crowds have the last numbers.
+        classes: class 1..T of each numbered thing.
+        crowds: how many of the things are crowds.
     """
 
-    rgb: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    instances: NDArray[np.uint8]
+    rgb: Pixels
+    semantic: Pixels
+    instances: Pixels
     classes: list[int]
     crowds: int
 
 
 def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
-    """Decode a photo and its PNG.
+    """A photo and its PNG, decoded.
 
     Raises:
         AnnotationError: they cannot be read or differ in size.
     """
     ids, rgb = read_ids(record), read_photo(record)
     check_same_size(record, rgb.shape, ids)
-    index = {label.id: i for i, label in enumerate(annotations.categories)}
-    stuff = sum(not label.isthing for label in annotations.categories)
+    index, things_index = annotations.categories.index, annotations.categories.things.index
     semantic = np.full(ids.shape, 255, np.uint8)
     instances = np.zeros(ids.shape, np.uint8)
     classes = []
-    things = [s for s in record.segments if index[s.category_id] >= stuff]
+    things = [s for s in record.segments if s.category_id in things_index]
     things.sort(key=lambda segment: segment.iscrowd)
     for segment in record.segments:
         semantic[ids == segment.id] = index[segment.category_id]
     for number, segment in enumerate(things[:255], start=1):
         instances[ids == segment.id] = number
-        classes.append(index[segment.category_id] - stuff + 1)
+        classes.append(things_index[segment.category_id] + 1)
     return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
 
 
 class PanopticDataset:
-    """Samples of a recipe; the same index and epoch give the same sample.
+    """Samples as a recipe wants them; the same index and epoch give the same sample.
 
     Args:
-        annotations: the data set.
-        recipe: scales, crops and jitter.
-        transform: of the network that is trained.
-        outlines_of: boxes and polygons by image id, in place of those of the panoptic PNGs.
+        annotations: the photos.
+        recipe: gives scales, crops and jitter.
+        transform: image transform of the network that is trained.
+        outlines_of: outlines by image id, where they replace the boxes and masks of the PNGs.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class PanopticDataset:
         return len(self.annotations.images)
 
     def sample(self, index: int, epoch: int) -> Sample:
-        """A photo, flipped, scaled and cut as that epoch wants it."""
+        """One photo, flipped, scaled and cut as this epoch draws it."""
         rng = random.Random(epoch * 1_000_003 + index)
         record = self.annotations.images[index]
         photo = read_annotated(record, self.annotations)
@@ -141,13 +140,13 @@ class PanopticDataset:
 
 
 def flip(photo: Photo) -> Photo:
-    """Left to right."""
+    """The photo with left and right exchanged."""
     rgb, semantic, instances = (np.ascontiguousarray(array[:, ::-1]) for array in photo[:3])
     return photo._replace(rgb=rgb, semantic=semantic, instances=instances)
 
 
 def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], rng: random.Random) -> Photo:
-    """Scale by a random factor and cut a window, centred on a random thing half of the time; outside is void."""
+    """A window of the photo at a random scale, near a random thing half of the time; void outside the photo."""
     height, width = photo.semantic.shape
     factor = rng.uniform(*zoom)
     rows, columns = max(round(height * factor), 1), max(round(width * factor), 1)
@@ -161,7 +160,7 @@ def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], 
         if columns > size[1]:
             left = min(max(int(xs.mean() * factor) - size[1] // 2 + rng.randint(-80, 80), 0), columns - size[1])
 
-    def cut(array: NDArray[np.uint8], fill: int, resample: Image.Resampling) -> NDArray[np.uint8]:
+    def cut(array: Pixels, fill: int, resample: Image.Resampling) -> Pixels:
         resized = np.asarray(Image.fromarray(array).resize((columns, rows), resample))
         result = np.full((*size, *array.shape[2:]), fill, np.uint8)
         y, x = max(-top, 0), max(-left, 0)
@@ -177,7 +176,7 @@ def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], 
 
 
 def jitter_color(photo: Photo, recipe: Recipe, rng: random.Random) -> Photo:
-    """Random brightness, contrast and saturation."""
+    """The photo with random brightness, contrast and saturation."""
     amount = recipe.color_jitter
     brightness, contrast, saturation = (1 + rng.uniform(-amount, amount) for _ in range(3))
     rgb = photo.rgb.astype(np.float32)
@@ -188,7 +187,7 @@ def jitter_color(photo: Photo, recipe: Recipe, rng: random.Random) -> Photo:
 
 
 def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) -> Sample:
-    """Resize, normalise, pad, and find the boxes of what is left of each thing."""
+    """The sample of a photo: resized, normalised and padded, with the box of what is left of each thing."""
     height, width = photo.semantic.shape
     size = (scaled_side(height, scale), scaled_side(width, scale))
     padded = (padded_side(size[0]), padded_side(size[1]))
@@ -205,7 +204,7 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
     for number, kind in enumerate(photo.classes, start=1):
         ys, xs = np.nonzero(photo.instances == number)
         if len(ys) == 0 or ys.min() == ys.max() or xs.min() == xs.max():
-            continue  # cut away, or too thin for a box
+            continue  # cut off, or too thin for a box
         box = [float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())]
         if number > len(photo.classes) - photo.crowds:
             crowd_boxes.append(box)
@@ -229,13 +228,13 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
 
 
 def with_outlines(sample: Sample, found: list[Outline], height: int, width: int) -> Sample:
-    """The sample with boxes, masks and polygons from outlines instead of from the panoptic PNG.
+    """The sample with boxes, masks and polygons from outlines instead of from the PNG.
 
     Args:
-        sample: of a whole photo.
-        found: outlines of the photo, flipped as it is.
-        height: of the photo.
-        width: of the photo.
+        sample: sample of a whole photo.
+        found: its outlines, flipped where the photo is.
+        height: height of the original photo.
+        width: width of the original photo.
     """
     things = [outline for outline in found if not outline.iscrowd]
     crowds = [outline for outline in found if outline.iscrowd]

@@ -1,25 +1,23 @@
-"""What a run leaves for people: one line of losses a step, TensorBoard scalars, pictures."""
+"""What a run leaves for people to read: a line of losses for each step, and TensorBoard files."""
 
 import fcntl
 import json
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model.command import CommandError
+from model.interface.panoptic import Pixels
 
 
 class History:
     """`losses.jsonl` in the folder of a run, and TensorBoard's files beside it where the `train` extra is installed.
 
     Args:
-        folder: of the run.
-        done_steps: steps that a resumed run keeps; lines of later ones are dropped.
+        folder: folder of the run.
+        done_steps: steps whose lines a resumed run keeps; the lines of later steps are dropped.
 
     Raises:
-        CommandError: another run has the folder: `kill -9` of torchrun leaves its processes at work.
+        CommandError: another run writes there; after `kill -9` of torchrun its processes still do.
     """
 
     def __init__(self, folder: Path, done_steps: int) -> None:
@@ -37,25 +35,25 @@ class History:
         self._board = _tensorboard(folder)
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """The losses of one step, from 0."""
+        """Write the losses of one step; the first is step 0."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         if self._board and step % 20 == 0:
             for name, value in values.items():
                 self._board.add_scalar(f"train/{name}", value, step)
 
     def add_scores(self, step: int, scores: dict[str, float]) -> None:
-        """Validation scores after a step."""
+        """Write the validation scores after a number of steps."""
         if self._board:
             for name, value in scores.items():
                 self._board.add_scalar(f"validation/{name}", value, step)
 
-    def add_picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """(H, W, 3) overlay of a validation photo."""
+    def add_picture(self, step: int, name: str, picture: Pixels) -> None:
+        """Write the (H, W, 3) overlay of a validation photo."""
         if self._board:
             self._board.add_image(name, picture, step, dataformats="HWC")
 
     def flush(self) -> None:
-        """Bring everything to disk."""
+        """Write everything to disk."""
         self._file.flush()
         if self._board:
             self._board.flush()

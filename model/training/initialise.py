@@ -1,4 +1,4 @@
-"""Weights before the first step: drawn, or from what was trained elsewhere (SPEC 15.7, 15.8 and 17)."""
+"""The weights that a run starts from: drawn at random, or trained elsewhere."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import Checkpoint, CheckpointError
-from model.convert import read_published
-from model.interface.categories import Category
+from model.checkpoint import Checkpoint, CheckpointError, read_published
+from model.interface.categories import Labels
 from model.network.deformable import DeformableConv
 from model.network.upsnet import UPSNet
 
-# COCO class -> Cityscapes class, where one has a counterpart; rows without one are drawn anew (SPEC 15.8).
+# Cityscapes' class -> COCO's class of another name; classes without a counterpart are drawn at random.
 COUNTERPARTS = {
     "sidewalk": "pavement-merged",
     "building": "building-other-merged",
@@ -24,7 +23,7 @@ COUNTERPARTS = {
 
 
 def initialise(network: UPSNet) -> None:
-    """Fill the network in place."""
+    """Draw all weights of a network, in place."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -47,7 +46,7 @@ def initialise(network: UPSNet) -> None:
 
 
 def backbone_name(key: str) -> str | None:
-    """Our name of a key of an ImageNet ResNet (torchvision's names); None for its classifier and counters."""
+    """Our name of a tensor of torchvision's ResNet; None for its classifier and its counters."""
     if key.startswith("fc.") or key.endswith("num_batches_tracked"):
         return None
     rules = [
@@ -66,14 +65,14 @@ def backbone_name(key: str) -> str | None:
 
 
 def load_backbone(network: UPSNet, path: Path, kind: str) -> None:
-    """Load ImageNet weights into the backbone, strictly but for the offset convolutions they cannot have.
+    """Load ImageNet weights into the backbone: every tensor but those of offset convolutions, which they lack.
 
     Args:
-        network: whose backbone is filled.
-        path: a .pth of tensors.
-        kind: `caffe`, as published (BGR input minus its mean, the stride in the first 1 x 1 convolution), or
-            `torchvision` (RGB input divided by its deviation; trained with the stride in the 3 x 3 convolution, while
-            this network strides one convolution earlier: the weights fit, the features differ until they are trained).
+        network: network whose backbone is filled.
+        path: .pth file of tensors by torchvision's names.
+        kind: `caffe`, as published: BGR input minus its mean, the stride in the first 1 x 1 convolution. Or
+            `torchvision`: RGB input divided by its deviation, the stride in the 3 x 3 convolution. This network has its
+            stride one convolution earlier, so those features differ until they are trained.
 
     Raises:
         CheckpointError: keys are missing, unknown or misshapen.
@@ -92,10 +91,10 @@ def load_backbone(network: UPSNet, path: Path, kind: str) -> None:
 
 
 def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: str) -> None:
-    """Load exactly the wanted tensors.
+    """Load weights that have exactly the wanted names; `source` is the file that messages name.
 
     Raises:
-        CheckpointError: some are missing, unknown or misshapen.
+        CheckpointError: tensors are missing, unknown or misshapen.
     """
     state = network.state_dict()
     faults = [f"missing {name}" for name in sorted(wanted - set(weights))]
@@ -108,35 +107,35 @@ def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: 
     network.load_state_dict({**state, **weights})
 
 
-def load_network(network: UPSNet, path: Path, labels: tuple[Category, ...]) -> None:
-    """Start from a checkpoint of ours or an archive; where its classes differ, their rows are copied by name.
+def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
+    """Load the weights of a checkpoint or an archive; where the classes differ, rows are copied by their names.
 
     Raises:
-        CheckpointError: it does not fit.
-        archive.ArchiveError: it is no archive.
+        CheckpointError: the file is no checkpoint, or does not fit the network.
+        archive.ArchiveError: the .pt file is no archive.
     """
     source = Checkpoint.of_archive(path) if path.suffix == ".pt" else Checkpoint.load(path)
     weights, theirs = source.weights, source.categories
-    if [label.name for label in theirs] != [label.name for label in labels]:
+    if theirs.names != labels.names:
         weights = weights | map_classes(weights, theirs, labels)
     fill(network, weights, set(network.state_dict()), str(path))
 
 
-def map_classes(
-    weights: dict[str, Tensor], theirs: tuple[Category, ...], ours: tuple[Category, ...]
-) -> dict[str, Tensor]:
-    """The tensors that have a row a class, for other classes.
+def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
+    """For each of our classes their index of it, or of its counterpart; None where they have neither."""
+    index = {name: i for i, name in enumerate(theirs.names)}
+    return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
 
-    A row is copied from the class of the same name, or its counterpart; other rows are drawn from a normal distribution
-    with the mean and deviation of the whole source tensor.
+
+def map_classes(weights: dict[str, Tensor], theirs: Labels, ours: Labels) -> dict[str, Tensor]:
+    """The tensors that have a row for each class, with the rows of other classes.
+
+    A row is copied from the class of the same name or from its counterpart. The other rows are drawn from a normal
+    distribution with the mean and deviation of the whole source tensor.
     """
-    names = [label.name for label in theirs]
-    sources = [names.index(n) if (n := COUNTERPARTS.get(label.name, label.name)) in names else None for label in ours]
-    stuff_theirs = sum(not label.isthing for label in theirs)
-    stuff_ours = sum(not label.isthing for label in ours)
-    things: list[int | None] = [0]  # background stays background
-    things += [s - stuff_theirs + 1 if s is not None and s >= stuff_theirs else None for s in sources[stuff_ours:]]
-    rows_of = {"semantic_head.logits": (sources, 1), "box_head.logits": (things, 1), "box_head.deltas": (things, 4)}
+    semantic = matching_rows(theirs, ours)
+    things = [0, *(None if row is None else row + 1 for row in matching_rows(theirs.things, ours.things))]
+    rows_of = {"semantic_head.logits": (semantic, 1), "box_head.logits": (things, 1), "box_head.deltas": (things, 4)}
     rows_of["mask_head.logits"] = (things, 1)
     mapped = {}
     for layer, (rows, width) in rows_of.items():

@@ -1,11 +1,11 @@
-"""The loop around the step: batches, averaged weights, checkpoints, resume."""
+"""The loop around a training step: batches, averaged weights, checkpoints, and going on after a stop."""
 
 import contextlib
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import nn
 from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, thresholds_of
+from model.command import CommandError
 from model.network.upsnet import UPSNet
+from model.read_ahead import read_ahead
 from model.training.dataset import PanopticDataset, Sample, class_weights
 from model.training.history import History
 from model.training.optimizer import make_optimizer, set_rate
@@ -26,26 +28,24 @@ SEED = 235
 Validate = Callable[[UPSNet, History, int], None]
 
 
-class NonFiniteLossError(Exception):
-    """A loss is no longer a number; the message names the images and the losses."""
+class NonFiniteLossError(CommandError):
+    """A loss is not a finite number; the message names the photos and the losses."""
 
 
 class Trainer:
     """One run in a folder.
 
-    Every draw of a step is decided by its number and the process's rank, so a resumed run repeats nothing and skips
-    nothing.
+    A step's number and the process's rank decide its photos and its random draws, so a resumed run takes the same steps
+    as one that was never stopped.
 
     Args:
-        checkpoint: what describes the network; its weights are replaced by the run's.
-        network: to train, on its device.
-        dataset: of samples.
-        recipe: of the run.
-        out: folder of `checkpoint.safetensors` and `state.pt`; a run found there goes on.
-        processes: that share the work.
-        steps: optimiser steps, in place of the recipe's.
-        minutes: wall-clock budget; the cosine then follows the clock, over all sessions of the run.
-        validate: called with the averaged network at each checkpoint.
+        checkpoint: describes the network; the run sets its weights and thresholds.
+        network: what is trained, on its device.
+        dataset: gives the samples.
+        recipe: the numbers of the run.
+        out: folder for `checkpoint.safetensors`, `state.pt` and the history.
+        processes: this process and how many share the work.
+        validate: called at each checkpoint with the averaged network, the history and the number of steps.
     """
 
     def __init__(
@@ -56,13 +56,10 @@ class Trainer:
         recipe: Recipe,
         out: Path,
         processes: Processes,
-        steps: int | None = None,
-        minutes: float | None = None,
         validate: Validate | None = None,
     ) -> None:
         self.checkpoint, self.network, self.dataset, self.recipe = checkpoint, network, dataset, recipe
-        self.out, self.processes, self.minutes, self.validate = out, processes, minutes, validate
-        self.steps = steps or recipe.steps
+        self.out, self.processes, self.validate = out, processes, validate
         weights = class_weights(dataset.annotations, recipe.class_weight_power) if recipe.class_weight_power else None
         if recipe.freeze_stem:
             for part in (network.backbone.stem, network.backbone.c2):
@@ -75,7 +72,7 @@ class Trainer:
         self.seconds = 0.0
 
     def resume(self) -> bool:
-        """Take up the run in the folder, if there is one."""
+        """Go on with the run in the folder; whether there is one."""
         path = self.out / "state.pt"
         if not path.exists():
             return False
@@ -87,7 +84,7 @@ class Trainer:
         return True
 
     def save(self) -> None:
-        """Write the checkpoint and the state beside it, each in one step."""
+        """Write the checkpoint, then the state from which the run goes on; each file is replaced at once."""
         self.out.mkdir(parents=True, exist_ok=True)
         self.checkpoint.weights = self.average.state_dict()
         self.checkpoint.thresholds = thresholds_of(self.network)
@@ -104,27 +101,30 @@ class Trainer:
         part.replace(self.out / "state.pt")
 
     def share_done(self) -> float:
-        """Share of the run that is over."""
-        by_steps = self.done_steps / self.steps
-        return max(by_steps, self.seconds / 60 / self.minutes) if self.minutes else by_steps
+        """Share of the run that is over, 0..1, by its steps or by its minutes."""
+        by_steps, minutes = self.done_steps / self.recipe.steps, self.recipe.minutes
+        return max(by_steps, self.seconds / 60 / minutes) if minutes else by_steps
 
     def run(self, checkpoint_seconds: float) -> None:
-        """Train to the end of the budget, writing checkpoints on the way.
+        """Train to the end, with checkpoints on the way.
+
+        Args:
+            checkpoint_seconds: time between two of them.
 
         Raises:
-            NonFiniteLossError: a loss is not a number; the last checkpoint stays.
+            NonFiniteLossError: a loss is not a finite number; the last checkpoint stays.
         """
         history = History(self.out, self.done_steps) if self.processes.is_first else None
         images = self.recipe.batch * self.processes.count
         bar = tqdm(initial=self.done_steps * images, unit="image", mininterval=2, disable=history is None)
-        with ThreadPoolExecutor(1) as reader, bar, history or contextlib.nullcontext():
+        steps = read_ahead(itertools.count(self.done_steps), self.samples_of, ahead=2, threads=1)
+        with contextlib.closing(steps), bar, history or contextlib.nullcontext():
             last_save = last = time.monotonic()
             mean: dict[str, float] = {}
-            coming = reader.submit(self.samples_of, self.done_steps)
-            while not agree(self.share_done() >= 1, self.processes):
-                samples = coming.result()
-                coming = reader.submit(self.samples_of, self.done_steps + 1)
-                losses = self.update(samples)
+            for _, samples in steps:
+                if agree(self.share_done() >= 1, self.processes):
+                    break
+                losses = self.update(samples.result())
                 now = time.monotonic()
                 self.seconds, last = self.seconds + now - last, now
                 if history is None:
@@ -132,16 +132,16 @@ class Trainer:
                 history.add(self.done_steps - 1, losses)
                 mean = {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in losses.items()}
                 bar.set_postfix({name: f"{value:.3f}" for name, value in mean.items()}, refresh=False)
-                bar.total = round(self.done_steps * images / self.share_done())  # by the clock where that ends the run
+                bar.total = round(self.done_steps * images / self.share_done())  # moves where minutes end the run
                 bar.update(images)
                 if now - last_save > checkpoint_seconds:
-                    self.keep(history)
+                    self.save_and_score(history)
                     last_save = time.monotonic()
             if history:
-                self.keep(history)
+                self.save_and_score(history)
 
-    def keep(self, history: History) -> None:
-        """A checkpoint, and how good it is."""
+    def save_and_score(self, history: History) -> None:
+        """Write a checkpoint and score it."""
         self.save()
         if self.validate:
             self.validate(self.average, history, self.done_steps)
@@ -168,7 +168,7 @@ class Trainer:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Move the averaged weights towards the current ones, faster at the start."""
+        """Move the averaged weights towards the current ones, further in early steps."""
         if not self.recipe.average_decay:
             return
         decay = min(self.recipe.average_decay, (1 + self.done_steps) / (10 + self.done_steps))
@@ -176,11 +176,11 @@ class Trainer:
             mean.lerp_(value, 1 - decay)
 
     def samples_of(self, step: int) -> list[Sample]:
-        """This process's samples of a step: every photo once an epoch, in an order that the step alone decides."""
+        """This process's samples of a step. Each photo comes once an epoch, in the order of that epoch."""
         size = self.recipe.batch
         together = size * self.processes.count
         epoch, position = divmod(step, max(len(self.dataset) // together, 1))
         order = np.random.default_rng(epoch).permutation(len(self.dataset))
         start = position * together + self.processes.rank * size
-        chosen = [order[i % len(order)] for i in range(start, start + size)]  # fewer photos than places: some twice
+        chosen = [order[i % len(order)] for i in range(start, start + size)]  # few photos fill a batch more than once
         return [self.dataset.sample(int(i), epoch).to(self.processes.device) for i in chosen]

@@ -1,4 +1,4 @@
-"""Optimiser and learning rate of a recipe (SPEC 15.7)."""
+"""Optimiser and learning rate of a recipe."""
 
 import math
 from typing import Any
@@ -11,14 +11,14 @@ from model.training.recipe import Recipe
 
 
 class CaffeSGD(torch.optim.Optimizer):
-    """SGD whose momentum holds the learning rate, v = m v + lr g, and is rescaled when the rate steps (quirk Q26)."""
+    """SGD with the learning rate inside its momentum, v = m v + lr g, rescaled when the rate falls (quirk Q26)."""
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.9) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "rate": 1.0})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002 -- the base's signature
-        """Apply one update."""
+        """Update the weights from their gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -31,13 +31,13 @@ class CaffeSGD(torch.optim.Optimizer):
                 parameter.sub_(state["velocity"])
 
     def scale_velocity(self, factor: float) -> None:
-        """Follow a step of the learning rate."""
+        """Rescale the momentum as the learning rate was."""
         for state in self.state.values():
             state["velocity"].mul_(factor)
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights with decay; biases and norms without, at twice the rate for SGD; offset convolutions at theirs."""
+    """Groups of one rate and decay: biases and norms have no decay, and twice the rate with SGD."""
     offsets = {id(p) for m in network.modules() if isinstance(m, DeformableConv) for p in m.offset.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in network.parameters():
@@ -63,9 +63,9 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
     """The rate of a step.
 
     Args:
-        recipe: of the run.
-        step: from 0.
-        done: share of the run that is over, 0..1; the cosine follows it.
+        recipe: the numbers of the run.
+        step: number of the step, from 0.
+        done: share of the run that is over, 0..1; a cosine follows it.
     """
     rate = recipe.learning_rate
     if step < recipe.warmup_steps:
@@ -76,7 +76,7 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, done: float) -> float:
-    """Prepare the optimiser for a step; the rate."""
+    """Set the rate of a step in the optimiser; the rate."""
     rate = learning_rate(recipe, step, done)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate"]

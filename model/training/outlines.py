@@ -1,4 +1,4 @@
-"""Boxes and polygons of a COCO instances file: what the published networks were trained on (SPEC 16)."""
+"""Boxes and polygons of a COCO instances file, which the published networks were trained on."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.datasets.records import AnnotationError
-from model.interface.categories import Category
+from model.interface.categories import Labels
 
 
 class Outline(NamedTuple):
@@ -19,8 +19,8 @@ class Outline(NamedTuple):
     Attributes:
         kind: class 1..T.
         box: xyxy in pixels of the photo, ends inclusive.
-        iscrowd: a group.
-        polygons: lists of x, y, x, y, ...; none for a crowd.
+        iscrowd: whether it is a group whose instances are not told apart.
+        polygons: rings, each x, y, x, y, ... in pixels of the photo; none for a crowd.
     """
 
     kind: int
@@ -29,24 +29,22 @@ class Outline(NamedTuple):
     polygons: list[list[float]]
 
 
-def load_outlines(path: Path, labels: tuple[Category, ...]) -> dict[int, list[Outline]]:
-    """The usable things of each image id.
+def load_outlines(path: Path, labels: Labels) -> dict[int, list[Outline]]:
+    """The usable things of each photo, by image id.
 
     Args:
-        path: of a COCO instances JSON.
-        labels: in semantic order, stuff first.
+        path: COCO instances JSON.
+        labels: the classes of the data set.
 
     Raises:
-        AnnotationError: it is not one, or a thing that is no crowd has no polygons.
+        AnnotationError: it is no such JSON, or a thing that is no crowd has no polygons.
     """
-    stuff = sum(not label.isthing for label in labels)
-    kinds = {label.id: i - stuff + 1 for i, label in enumerate(labels) if label.isthing}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
         outlines: dict[int, list[Outline]] = {number: [] for number in sizes}
         for entry in content["annotations"]:
-            outline = _outline(entry, kinds, *sizes[entry["image_id"]])
+            outline = _outline(entry, labels.things, *sizes[entry["image_id"]])
             if outline:
                 outlines[entry["image_id"]].append(outline)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -55,7 +53,7 @@ def load_outlines(path: Path, labels: tuple[Category, ...]) -> dict[int, list[Ou
     return outlines
 
 
-def _outline(entry: dict[str, Any], kinds: dict[int, int], width: int, height: int) -> Outline | None:
+def _outline(entry: dict[str, Any], things: Labels, width: int, height: int) -> Outline | None:
     crowd = bool(entry.get("iscrowd", 0))
     polygons = []
     if not crowd:
@@ -66,18 +64,18 @@ def _outline(entry: dict[str, Any], kinds: dict[int, int], width: int, height: i
     x1, y1 = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     x2, y2 = min(x + max(w - 1, 0.0), width - 1.0), min(y + max(h - 1, 0.0), height - 1.0)
     usable = entry["area"] > 0 and x2 > x1 and y2 > y1 and not entry.get("ignore", 0) and (polygons or crowd)
-    return Outline(kinds[entry["category_id"]], (x1, y1, x2, y2), crowd, polygons) if usable else None
+    return Outline(things.index[entry["category_id"]] + 1, (x1, y1, x2, y2), crowd, polygons) if usable else None
 
 
 def flip(outline: Outline, width: int) -> Outline:
-    """Left to right in a photo of this width."""
+    """The outline in a photo of this width with left and right exchanged."""
     x1, y1, x2, y2 = outline.box
     polygons = [[value if i % 2 else width - value - 1 for i, value in enumerate(ring)] for ring in outline.polygons]
     return outline._replace(box=(width - x2 - 1, y1, width - x1 - 1, y2), polygons=polygons)
 
 
 def draw(polygons: list[list[float]], height: int, width: int) -> Tensor:
-    """(H, W) bool: the polygons filled, their edges included."""
+    """(H, W) bool mask: the polygons filled, with their edges."""
     canvas = Image.new("L", (width, height))
     for ring in polygons:
         ImageDraw.Draw(canvas).polygon(ring, outline=1, fill=1)

@@ -9,12 +9,12 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among the others.
+    """This process among those of the run.
 
     Attributes:
-        rank: of this one, from 0; the first writes files.
-        count: of all.
-        device: that this one trains on.
+        rank: this process's number, from 0; the first one writes files.
+        count: number of processes.
+        device: device that this process trains on.
     """
 
     rank: int
@@ -28,10 +28,10 @@ class Processes:
 
 
 def join(device: str) -> Processes:
-    """Join the processes that torchrun announces in the environment, or be the only one.
+    """This process among those that torchrun started, or alone.
 
     Args:
-        device: auto, cpu or cuda; with several processes each takes its own CUDA device.
+        device: auto, cpu or cuda; each process takes a CUDA device of its own.
     """
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -46,13 +46,13 @@ def join(device: str) -> Processes:
 
 
 def leave(processes: Processes) -> None:
-    """End the group, if there is one."""
+    """Leave the group of processes, if there is one."""
     if processes.count > 1:
         dist.destroy_process_group()
 
 
 def agree(value: bool, processes: Processes) -> bool:
-    """The first process's opinion, so that all end together although their clocks differ."""
+    """The first process's value, so that all end at the same step although their clocks differ."""
     if processes.count == 1:
         return value
     flag = torch.tensor([float(value)], device=processes.device)

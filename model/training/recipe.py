@@ -1,4 +1,4 @@
-"""Recipes: every number of a training run, one function for each run that we name."""
+"""Recipes: every number of a training run, one function for each named run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,35 +9,37 @@ class Recipe:
     """One training run.
 
     Attributes:
-        configuration: builder of the network.
-        steps: optimiser steps.
-        learning_rate: for `processes` times `batch` images a step.
-        processes: the learning rate and the steps are stated for this many.
-        batch: images of one process and step.
-        optimizer: `sgd`, caffe style (quirk Q26), or `adamw`.
-        weight_decay: of weights, not of biases and norms.
-        warmup_steps: the rate rises linearly over these, from a tenth.
-        milestones: the rate falls to a tenth at each; none: cosine to zero over the run.
-        offset_rate: factor of the learning rate of offset convolutions.
-        short_sides: training scales, one drawn for each image.
-        long_side: cap of the long side.
+        configuration: name of the network's builder.
+        steps: optimiser steps of the whole run.
+        minutes: wall-clock time that ends the run before its steps do; None sets no limit.
+        learning_rate: peak rate, for `processes` times `batch` images a step.
+        processes: number of processes that the rate and the steps are stated for.
+        batch: images that one process takes in a step.
+        optimizer: `sgd` as in Caffe (quirk Q26), or `adamw`.
+        weight_decay: decay of weights; biases and norms have none.
+        warmup_steps: steps over which the rate rises linearly from a tenth.
+        milestones: steps at which the rate falls to a tenth; without any it falls to zero over the run, as a cosine.
+        offset_rate: factor on the learning rate of offset convolutions.
+        short_sides: lengths of the short side in pixels, one drawn for each image.
+        long_side: largest length of the long side, pixels.
         crop: height and width of random crops; None trains on whole images.
         zoom: range of the random scale of crops.
         color_jitter: relative range of brightness, contrast and saturation of crops.
-        rois: regions sampled in an image for the box head.
-        pre_nms: see `propose`.
-        post_nms: see `propose`.
-        loss_weights: factor of each loss; a loss without one counts once.
-        roi_semantic: whether the semantic head is trained on regions too.
-        class_weight_power: semantic classes weigh (median frequency / frequency) to this power.
-        average_decay: decay of the averaged weights that are evaluated and kept; 0 keeps the last ones.
-        freeze_stem: conv1 and C2 stay as they were initialised.
-        bfloat16: convolutions of backbone, pyramid and dense heads compute in bfloat16.
-        crowd_proposals: proposals on a crowd count as its class, as published (quirk Q19).
+        rois: regions of an image that the box head is trained on.
+        pre_nms: best proposals of each level that enter suppression.
+        post_nms: proposals of an image that remain after it.
+        loss_weights: factor of each loss by name; 1 where none is given.
+        roi_semantic: whether the semantic head is trained on the boxes of objects too.
+        class_weight_power: semantic classes weigh (median frequency / frequency) to this power; 0 weighs all alike.
+        average_decay: decay of the averaged weights, which are evaluated and kept; 0 keeps the last ones.
+        freeze_stem: whether conv1 and C2 keep the weights that the run starts from.
+        bfloat16: whether convolutions of backbone, pyramid and dense heads compute in bfloat16.
+        crowd_proposals: whether proposals on a crowd count as its class, as published (quirk Q19).
     """
 
     configuration: str
     steps: int
+    minutes: float | None = None
     learning_rate: float = 0.02
     processes: int = 16
     batch: int = 1
@@ -63,7 +65,7 @@ class Recipe:
     crowd_proposals: bool = True
 
     def for_processes(self, processes: int) -> "Recipe":
-        """The same run on another number of processes: rate and steps scale as published (16 GPUs .02, 4 GPUs .005)."""
+        """The run on another number of processes: its rate grows with them (.005 for 4, .02 for 16), its steps fall."""
         factor = self.processes / processes
         return replace(
             self,
@@ -81,7 +83,7 @@ def coco_r50() -> Recipe:
 
 
 def coco_r101_dcn() -> Recipe:
-    """UPSNet-101 with deformable C3..C5 on COCO, three times as long and at seven scales."""
+    """UPSNet-101 with deformable C3..C5 on COCO: three times the steps, and seven scales."""
     scales = (640, 672, 704, 736, 768, 800, 832)
     base = coco_r50()
     return replace(
@@ -108,7 +110,7 @@ def cityscapes_r101_w_coco() -> Recipe:
 
 
 def camvid_demo() -> Recipe:
-    """The demo: from scratch on a few hundred small photos, on whatever is at hand."""
+    """The demo network, from scratch on a few hundred small photos; a CPU will do."""
     return Recipe(
         "camvid_demo",
         6_000,

@@ -1,10 +1,11 @@
-"""One training step: the network's parts, composed for losses instead of answers."""
+"""One training step: the parts of the network, put together for losses instead of answers."""
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from model.network import boxes as box_ops
 from model.network.instance_head import pool
 from model.network.rpn import drop_padding, propose
 from model.network.structures import Pyramid, RpnOutputs
@@ -17,7 +18,7 @@ Losses = dict[str, Tensor]
 
 
 def smooth_l1(difference: Tensor, sigma: float) -> Tensor:
-    """Sum of the smooth L1 penalty; quadratic below 1 / sigma^2."""
+    """Sum of the smooth L1 penalty, which is quadratic below 1 / sigma^2."""
     return F.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="sum", beta=1 / sigma**2)
 
 
@@ -25,9 +26,9 @@ class TrainingStep(nn.Module):
     """Samples in, weighted losses out.
 
     Args:
-        network: whose parts are trained.
-        recipe: sampling and weights.
-        class_weights: (S,) of the semantic loss; None weighs all alike, as published.
+        network: the network to train.
+        recipe: gives numbers of samples and weights of losses.
+        class_weights: (S,) weights of the semantic classes; None weighs all alike, as published.
     """
 
     def __init__(self, network: UPSNet, recipe: Recipe, class_weights: Tensor | None = None) -> None:
@@ -42,7 +43,7 @@ class TrainingStep(nn.Module):
         """Weighted losses by name, and their sum as `total`.
 
         Args:
-            samples: of one padded size.
+            samples: one or more, all of one padded size.
         """
         network = self.network
         pixels = torch.stack([sample.pixels for sample in samples]).contiguous(memory_format=torch.channels_last)
@@ -63,7 +64,7 @@ class TrainingStep(nn.Module):
         return {**weighted, "total": torch.stack(list(weighted.values())).sum()}
 
     def proposal_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
-        """Cross entropy over 256 (a fixed divisor) and smooth L1 (sigma 3) of sampled anchors, mean over images."""
+        """Cross entropy, always divided by 256, and smooth L1 (sigma 3) of sampled anchors; the mean over images."""
         anchors = torch.cat(self.network.rpn.level_anchors(pyramid))
         logits = torch.cat([level.permute(0, 2, 3, 1).flatten(1) for level in outputs.logits], dim=1)
         deltas = torch.cat([level.permute(0, 2, 3, 1).reshape(len(samples), -1, 4) for level in outputs.deltas], dim=1)
@@ -105,7 +106,7 @@ class TrainingStep(nn.Module):
         return targets.sample_anchors(labels)
 
     def sample_regions(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> list[targets.Regions]:
-        """Regions of each image, from its objects and the network's own proposals."""
+        """Regions of each image for the box head, drawn from its objects and the network's proposals."""
         recipe = self.recipe
         detached = RpnOutputs([x.detach() for x in outputs.logits], [x.detach() for x in outputs.deltas])
         anchors, sizes = self.network.rpn.level_anchors(pyramid), [sample.size for sample in samples]
@@ -123,12 +124,12 @@ class TrainingStep(nn.Module):
         return regions
 
     def keep_objects(self, sample: Sample) -> Tensor:
-        """Indices of the objects that get a channel of the panoptic loss: 70 %, in random order."""
+        """Indices of the objects that get a channel in the panoptic loss: 70 % of them, in random order."""
         count = max(int(len(sample.boxes) * 0.7), 1)
         return targets.draw(torch.arange(len(sample.boxes), device=sample.boxes.device), count)
 
     def mask_logits(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> Tensor:
-        """(R, 28, 28) logits of each region's class."""
+        """(R, 28, 28) mask logits of each region, of its class."""
         return self.network.mask_head.of_class(pool(pyramid, boxes, 14, self.network.canonical_side), classes)
 
     def semantic_loss(self, logits: Tensor, samples: list[Sample]) -> Tensor:
@@ -168,16 +169,12 @@ class TrainingStep(nn.Module):
 
 
 def mask_targets(regions: Tensor, sample: Sample) -> Tensor:
-    """(F, 28, 28) what the mask head should draw in each region: from polygons where the data set has them."""
+    """(F, 28, 28) masks that the mask head should draw, from polygons where the data set has them."""
     if sample.polygons:
         return targets.rasterise(regions, sample.polygons, sample.scale)
     return targets.mask_targets(regions, sample.boxes * sample.scale, sample.masks)
 
 
 def box_overlap_share(boxes: Tensor, others: Tensor) -> Tensor:
-    """(P,) largest share of each box that one of the others covers."""
-    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = (bottom_right - top_left + 1).clamp(min=0)
-    area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return (sides[..., 0] * sides[..., 1] / area[:, None]).amax(1)
+    """(P,) the largest share of each box that one of the others covers."""
+    return (box_ops.intersections(boxes, others) / box_ops.areas(boxes)[:, None]).amax(1)

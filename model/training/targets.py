@@ -1,4 +1,4 @@
-"""What the heads should have said: labels of anchors, regions, masks and panoptic channels (SPEC 15)."""
+"""What each head should answer: labels and deltas of anchors and regions, masks, and panoptic channels."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ ON_OBJECT = 0.5  # IoU from which a region is on an object
 
 
 class Regions(NamedTuple):
-    """Regions sampled for the box head, those on objects first.
+    """Regions that the box head is trained on, those on objects first.
 
     Attributes:
         boxes: (R, 4) xyxy in pixels of the resized photo.
-        labels: (R,) class, 0 = background.
-        deltas: (F, 4) of the regions on objects, coded in original pixels with weights 10, 10, 5, 5.
+        labels: (R,) class 1..T, 0 = background.
+        deltas: (F, 4) moves of the regions on objects, in original pixels with weights 10, 10, 5, 5.
     """
 
     boxes: Tensor
@@ -28,14 +28,14 @@ class Regions(NamedTuple):
 
 
 def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Label anchors before sampling.
+    """Labels of all anchors, from which `sample_anchors` draws.
 
-    An anchor is on an object where its IoU is the largest of any anchor for it, or at least 0.7; it may be background
-    below 0.3. An object that no anchor overlaps claims none (quirk Q17 not kept).
+    An anchor is on an object if their IoU is at least 0.7, or the largest of all anchors'. It may be background if
+    its IoU with every object is below 0.3. An object that no anchor overlaps gets none (quirk Q17 is not kept).
 
     Args:
-        anchors: (A, 4).
-        boxes: (G, 4) of non-crowd objects, in pixels of the resized photo.
+        anchors: (A, 4) xyxy in pixels of the resized photo.
+        boxes: (G, 4) boxes of the objects, likewise.
         size: height and width of the resized photo.
 
     Returns:
@@ -59,7 +59,7 @@ def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> t
 
 
 def sample_anchors(labels: Tensor) -> Tensor:
-    """Keep at most 128 objects, fill to 256 with background, drop the rest (-1); no object is overwritten (Q17)."""
+    """(A,) labels of 256 anchors, at most 128 of them on objects; -1 for the others (quirk Q17 is not kept)."""
     sampled = torch.full_like(labels, IGNORE)
     objects = draw(torch.where(labels == 1)[0], ANCHORS_SAMPLED // 2)
     background = draw(torch.where(labels == 0)[0], ANCHORS_SAMPLED - len(objects))
@@ -77,7 +77,7 @@ def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tenso
 
 
 def draw(indices: Tensor, count: int) -> Tensor:
-    """At most `count` of the indices, without replacement. Drawn on the host: the same numbers for every device."""
+    """At most `count` of the indices, without replacement. The host draws, so every device gets the same ones."""
     return indices[torch.randperm(len(indices))[:count].to(indices.device)]
 
 
@@ -87,11 +87,11 @@ def classes_of_nothing(regions: Tensor) -> Tensor:
 
 
 def choose_regions(overlaps: Tensor, count: int) -> Tensor:
-    """Indices of the regions to train on: a quarter at most on objects, these first, the rest background.
+    """Indices of the regions to train on: those on objects first, a quarter at most, then background.
 
     Args:
         overlaps: (P,) largest IoU of each candidate with an object.
-        count: regions to choose; fewer where there are fewer.
+        count: how many regions to choose; there may be fewer.
     """
     on_object = draw(torch.where(overlaps >= ON_OBJECT)[0], count // 4)
     background = draw(torch.where(overlaps < ON_OBJECT)[0], count - len(on_object))
@@ -99,7 +99,7 @@ def choose_regions(overlaps: Tensor, count: int) -> Tensor:
 
 
 def match_regions(regions: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, 4), (G, 4) -> (R,) largest IoU of each region with an object, and which; zeros where there are no objects."""
+    """(R, 4), (G, 4) -> (R,) largest IoU of each region with an object, and (R,) its index; zeros without objects."""
     if len(objects) == 0:
         return regions.new_zeros(len(regions)), classes_of_nothing(regions)
     best, which = box_ops.iou(regions, objects).max(1)
@@ -111,9 +111,9 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
 
     Args:
         regions: (R, 4) in original pixels.
-        objects: (G, 4) in original pixels; crowds among them where a region on a crowd takes its class (quirk Q19).
-        classes: (G,).
-        scale: from the original to the resized photo.
+        objects: (G, 4) in original pixels; with the crowds, if a region on a crowd takes its class (quirk Q19).
+        classes: (G,) class of each object, 1..T.
+        scale: factor from the original to the resized photo.
     """
     best, which = match_regions(regions, objects)
     on_object = best >= ON_OBJECT
@@ -124,13 +124,13 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
 
 
 def rasterise(regions: Tensor, polygons: list[list[list[float]]], scale: float, side: int = 28) -> Tensor:
-    """Mask targets as published: the polygons of the object whose box overlaps the region most, drawn in the region.
+    """Masks as published: the polygons of the object whose box overlaps the region most, drawn in the region.
 
     Args:
         regions: (F, 4) in pixels of the resized photo.
-        polygons: of each object, lists of x, y, x, y, ... in original pixels.
-        scale: from the original to the resized photo.
-        side: of the result.
+        polygons: rings of each object, each x, y, x, y, ... in original pixels.
+        scale: factor from the original to the resized photo.
+        side: rows and columns of a mask.
 
     Returns:
         (F, side, side) float, 0 or 1.
@@ -152,15 +152,15 @@ def rasterise(regions: Tensor, polygons: list[list[list[float]]], scale: float, 
 
 
 def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) -> Tensor:
-    """What the mask head should draw: for each region, the mask of the object that overlaps it most, cut and resized.
+    """Masks from masks: that of the object whose box overlaps the region most, cut to the region and resized.
 
-    The published code rasterises polygons; a COCO-panoptic folder has masks, so they are sampled instead.
+    The published networks learned from polygons; a COCO-panoptic folder has masks, which are sampled instead.
 
     Args:
         regions: (F, 4) in pixels of the masks.
-        boxes: (G, 4) of the objects, in pixels of the masks; G >= 1.
-        masks: (G, H, W) bool.
-        side: of the result.
+        boxes: (G, 4) boxes of the objects, likewise; G >= 1.
+        masks: (G, H, W) bool masks of the objects.
+        side: rows and columns of a result.
 
     Returns:
         (F, side, side) float, 0 or 1.
@@ -174,7 +174,7 @@ def mask_targets(regions: Tensor, boxes: Tensor, masks: Tensor, side: int = 28) 
 
 
 def quarter(full: Tensor, size: tuple[int, int], fill: int) -> Tensor:
-    """(..., H, W) -> (..., H / 4, W / 4): every fourth pixel; beyond a quarter of the photo's size, rounded, `fill`."""
+    """(..., H, W) -> (..., H / 4, W / 4): every fourth pixel, and `fill` beyond the photo's size / 4, rounded."""
     small = full[..., ::4, ::4].clone()
     small[..., round(size[0] / 4) :, :] = fill
     small[..., :, round(size[1] / 4) :] = fill
@@ -182,17 +182,18 @@ def quarter(full: Tensor, size: tuple[int, int], fill: int) -> Tensor:
 
 
 def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, size: tuple[int, int], stuff: int) -> Tensor:
-    """Channel that should win each pixel at stride 4.
+    """The channel that should win each pixel at stride 4.
 
-    Stuff keeps its class, a kept object's pixels get its channel (a later one overwrites), the pixels of other things
-    are the void channel's: the network learns to say that it does not know (Xiong et al. 2019, section 3.2).
+    A stuff pixel keeps its class. A pixel of a kept object gets that object's channel, a later one's where they
+    overlap. The pixels of all other things get the void channel: the network learns to say that it does not know (Xiong
+    et al. 2019, section 3.2).
 
     Args:
         semantic: (H, W) semantic index, 255 = ignored.
-        masks: (G, H, W) bool, of all objects.
-        kept: indices of the objects that have a channel, in channel order.
+        masks: (G, H, W) bool masks of all objects.
+        kept: (k,) indices of the objects that have a channel, in channel order.
         size: height and width of the resized photo.
-        stuff: U.
+        stuff: number of stuff classes, U.
 
     Returns:
         (H / 4, W / 4) int64, 255 = ignored.
@@ -205,14 +206,14 @@ def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, size: tuple[i
 
 
 def panoptic_logits(semantic_logits: Tensor, boxes: Tensor, classes: Tensor, masks: Tensor, stuff: int) -> Tensor:
-    """Channels of the panoptic head at stride 4, differentiable and without mask removal.
+    """The channels of the panoptic head at stride 4, differentiable: no object is removed.
 
     Args:
-        semantic_logits: (S, h, w).
+        semantic_logits: (S, h, w) at stride 4.
         boxes: (k, 4) in pixels of the resized photo.
-        classes: (k,) 1..T.
-        masks: (k, 28, 28) logits.
-        stuff: U.
+        classes: (k,) class of each box, 1..T.
+        masks: (k, 28, 28) mask logits of each box.
+        stuff: number of stuff classes, U.
 
     Returns:
         (U + k + 1, h, w): stuff, objects, void.
@@ -232,7 +233,7 @@ def panoptic_logits(semantic_logits: Tensor, boxes: Tensor, classes: Tensor, mas
 
 
 def paste(logits: Tensor, box: Tensor, height: int, width: int) -> Tensor:
-    """(28, 28) logits drawn into the box on a (height, width) canvas of zeros."""
+    """(height, width) zeros with (28, 28) logits drawn into the box."""
     x1, y1, x2, y2 = (int(v) for v in box.tolist())
     size = [max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)]
     drawn = torch.nn.functional.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0]

@@ -1,15 +1,14 @@
-"""How good a network is while it trains: panoptic quality and a few pictures."""
+"""Scores and pictures of a network while it trains."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import torch
 
 from model.datasets.records import Annotations, read_photo
 from model.evaluate.scores import evaluate
-from model.interface import codec
-from model.interface.categories import Category
+from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
+from model.interface.panoptic import Pixels
 from model.network.upsnet import UPSNet
 from model.predictor import Analysis, to_analysis, to_tensor
 from model.training.history import History
@@ -17,46 +16,45 @@ from model.training.history import History
 PICTURES = 3
 
 
-class EagerAnalyst:
-    """A network in training behind the interface of a predictor.
+class EagerAnalyzer:
+    """A network in training that can be evaluated like a predictor.
 
     Args:
-        network: is put into eval mode by its builder and stays there.
-        categories: in semantic order.
+        network: the network, in eval mode as its builder leaves it.
+        categories: the classes that it tells apart.
     """
 
-    def __init__(self, network: UPSNet, categories: tuple[Category, ...]) -> None:
+    def __init__(self, network: UPSNet, categories: Labels) -> None:
         self.network = network
-        self.metadata = SimpleNamespace(categories=categories)
+        self.categories = categories
 
-    def analyze(self, images: Sequence[codec.Pixels]) -> list[Analysis]:
+    def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Everything found in each image."""
         device = self.network.transform.mean.device
         with torch.inference_mode():
             found = self.network.analyze([to_tensor(image, device) for image in images])
-        return [to_analysis(one, self.metadata.categories) for one in found]
+        return [to_analysis(one, self.categories) for one in found]
 
 
 class Validation:
-    """Scores the network on some photos whenever it is called.
+    """Scores a network on photos that it is not trained on.
 
     Args:
-        annotations: photos that are not trained on.
+        annotations: those photos.
     """
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
 
     def __call__(self, network: UPSNet, history: History, step: int) -> None:
-        """Write PQ and mIoU after `step` steps to the history, with overlays of the first photos."""
-        analyst = EagerAnalyst(network, self.annotations.categories)
-        result = evaluate(analyst, self.annotations, with_ap=False, progress=False).result()
+        """Write PQ, mIoU and overlays of the first photos to the history, as those after `step` steps."""
+        analyzer = EagerAnalyzer(network, self.annotations.categories)
+        result = evaluate(analyzer, self.annotations, with_ap=False, progress=False).result()
         scores = {"pq": result["all"]["pq"], "pq_stuff": result["stuff"]["pq"], "pq_things": result["things"]["pq"]}
         scores["miou"] = result["miou"]
         history.add_scores(step, scores)
         print(f"\nstep {step}: " + ", ".join(f"{name} {score:.1f}" for name, score in scores.items()))  # noqa: T201
-        colors = {label.id: label.color for label in self.annotations.categories}
         for record in self.annotations.images[:PICTURES]:
             photo = read_photo(record)
-            picture = draw_overlay(photo, analyst.analyze([photo])[0].panoptic, colors)
+            picture = draw_overlay(photo, analyzer.analyze([photo])[0].panoptic, self.annotations.categories.colors)
             history.add_picture(step, record.photo.stem, picture)

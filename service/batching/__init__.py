@@ -1,1 +1,1 @@
-"""Who goes next, and with whom; nothing here knows HTTP."""
+"""Which images go to a device next, and which of them together."""

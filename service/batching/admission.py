@@ -1,4 +1,4 @@
-"""Who may wait: a bound on items and on pixels, refused at once and with an honest `Retry-After`."""
+"""Which items are taken: a bound on those that wait and on their pixels; a refusal says when there may be room."""
 
 import random
 import threading
@@ -10,13 +10,13 @@ from service.errors import ClientGoneError, QueueFullError
 
 @dataclass(eq=False)
 class Ticket:
-    """What an item was admitted with, and how long its holder spent where.
+    """A place in the queue, the pixels that go with it, and the time that its item took.
 
     Attributes:
-        pixels: held until the item is answered.
-        since: when it was admitted, by `time.monotonic`.
-        queue_seconds: from submission to the answer, without the time on the device.
-        infer_seconds: on the device, with the others of the batch; all runs where the batch was repeated.
+        pixels: pixels that are held until the item is answered.
+        since: when the item was admitted, by `time.monotonic`.
+        queue_seconds: time from submission to the answer, without that on the device.
+        infer_seconds: time on the device with the rest of its batch; of all runs where the batch was repeated.
     """
 
     pixels: int = 0
@@ -26,18 +26,18 @@ class Ticket:
 
 
 class Admission:
-    """Places in a queue, and pixels in memory. May be asked from any thread.
+    """Places in a queue, and pixels in memory. All methods may be called from any thread.
 
     A place is taken before an item's work begins and given back when a device takes the item. Pixels are taken when
     their number is known, before they are decoded, and given back when the item is answered.
 
     Args:
-        max_queue: items that may wait.
-        max_queue_pixels: pixels that may be held; where none are, any item is admitted.
+        max_queue: how many items may wait.
+        max_queue_pixels: how many pixels may be held; while none are, an item of any size is admitted.
 
     Attributes:
-        pixels: that are held.
-        seconds_per_item: that the devices need at the rate measured lately.
+        pixels: how many pixels are held.
+        seconds_per_item: how long the devices took for an item lately.
     """
 
     def __init__(self, max_queue: int, max_queue_pixels: int) -> None:
@@ -51,14 +51,14 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """Items that wait."""
+        """How many items wait."""
         return len(self._waiting)
 
     def reserve(self) -> Ticket:
         """A place for one item.
 
         Raises:
-            QueueFullError: as many items wait as may.
+            QueueFullError: the queue is full.
         """
         with self._lock:
             if len(self._waiting) >= self._max_queue:
@@ -72,8 +72,8 @@ class Admission:
         """Hold pixels for an item, before the memory is taken.
 
         Raises:
-            QueueFullError: as many pixels are held as may.
-            ClientGoneError: the ticket was given back meanwhile.
+            QueueFullError: too many pixels are held already.
+            ClientGoneError: the ticket was given back in the meantime.
         """
         with self._lock:
             if ticket not in self._open:
@@ -98,9 +98,9 @@ class Admission:
                 self._seconds_held += 0.2 * (time.monotonic() - ticket.since - self._seconds_held)
 
     def _full(self) -> QueueFullError:
-        """With the time that those before it will take, on the device or, by what items took lately, in all.
+        """A refusal with the time that the admitted items will need; the jitter spreads those who try again.
 
-        Jitter spreads those who return.
+        That time is what the devices will need, or what an item took lately in all where that is longer.
         """
         seconds = max(1.0, len(self._open) * self.seconds_per_item, self._seconds_held)
-        return QueueFullError(retry_after=round(seconds * random.uniform(1.0, 2.0)))
+        return QueueFullError(round(seconds * random.uniform(1.0, 2.0)))

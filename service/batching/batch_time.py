@@ -7,7 +7,7 @@ class BatchTime:
     Least squares whose memory fades: a device that slows down or recovers is followed within some twenty batches.
 
     Args:
-        memory: what one more batch leaves of the weight of those before it.
+        memory: share of their weight that earlier batches keep with each new one.
     """
 
     def __init__(self, memory: float = 0.9) -> None:
@@ -15,18 +15,21 @@ class BatchTime:
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
 
     def learn(self, images: int, seconds: float) -> None:
-        """Take one measured batch into account."""
+        """Add the time of one batch."""
         for name, value in (("_weight", 1.0), ("_n", images), ("_nn", images**2), ("_t", seconds)):
             setattr(self, name, self._memory * getattr(self, name) + value)
         self._nt = self._memory * self._nt + images * seconds
 
     def doubt(self) -> None:
-        """Believe a tenth less: for where the estimate alone refused work, lest one slow batch refuse all to come."""
+        """Lower the estimate by a tenth.
+
+        Called when the estimate alone refused work: otherwise one slow batch would refuse all work to come.
+        """
         self._t *= 0.9
         self._nt *= 0.9
 
     def seconds(self, images: int) -> float:
-        """Expected time of a batch; 0 where none was measured yet."""
+        """Expected time of a batch; 0 while none was measured."""
         if not self._weight:
             return 0.0
         mean_n, mean_t = self._n / self._weight, self._t / self._weight

@@ -1,8 +1,8 @@
-"""Items one at a time in, batches to the devices, each item's own result or error out.
+"""Items come in one at a time, go to the devices in batches, and each gets its own result or error.
 
-The batcher knows of time, work and failure; it knows nothing of images, networks or HTTP. What `run` raises decides
-what happens to a batch: `DeviceLostError` and `OutOfDeviceMemoryError` are the device's own failures, anything else is
-taken for the fault of some item, which is found by halving the batch.
+The batcher knows of time, work and failure, and nothing of what an item is or who asks. The exception that `run` raises
+decides what happens to a batch: `DeviceLostError` and `OutOfDeviceMemoryError` are failures of the device; any other is
+taken for the fault of one item, which is found by halving the batch.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from service.batching.recovery import PixelBudget, fail, recover
 from service.errors import DeadlineExceededError, NotReadyError, OutOfDeviceMemoryError
 
 HAND_OVER_SECONDS = 0.015
-"""The batch formed ahead goes to the device this long before it is expected to be free: late, so that the batch fills
-up and those who leave are dropped, but in time for the device never to wait."""
+"""The next batch goes to a busy device this long before it is expected to be free: as late as possible, so that the
+batch fills up and callers that leave are dropped from it, but in time for the device never to wait."""
 NEVER_AHEAD_PIXELS = 10_000_000
-"""An image of more goes to a device that is free: its way there is long, and what comes meanwhile would wait behind."""
+"""A larger image goes only to a device that is free: copying it takes long, and what comes next would wait for it."""
 
 
 class Observer(Protocol):
-    """Where the batcher tells what happens, for metrics."""
+    """Hears of batches and times, for metrics."""
 
     def batch_started(self, images: int) -> None:
         """A batch went to a device."""
@@ -39,36 +39,30 @@ class Batcher(Generic[Item, Result]):
 
     Args:
         run: gives one result an item, in order.
-        max_batch_size: items in a batch.
-        max_batch_pixels: padded pixels in a batch; a larger item goes alone.
-        max_queue: items that may wait.
-        max_queue_pixels: pixels that may be held, from before an item is decoded until it is answered.
-        max_batch_source_pixels: pixels in a batch before they are scaled and padded; a larger item goes alone.
-        concurrency: devices behind `run`; each also gets one batch ahead.
-        clock: of the deadlines.
-        observer: told of each change.
-
-    Attributes:
-        admission: whom each item asks for its ticket first.
+        admission: where each item got its ticket.
+        max_batch_size: how many items a batch may have.
+        max_batch_pixels: how many padded pixels a batch may have; a larger item goes alone.
+        max_batch_source_pixels: how many pixels a batch may have before scaling; a larger item goes alone.
+        concurrency: number of devices behind `run`; each also gets one batch ahead.
+        clock: time by which deadlines are told.
+        observer: hears of batches and times.
     """
 
     def __init__(
         self,
         run: Callable[[list[Item]], Awaitable[list[Result]]],
+        admission: Admission,
         *,
         max_batch_size: int,
         max_batch_pixels: int,
-        max_queue: int,
-        max_queue_pixels: int,
         max_batch_source_pixels: int = 1 << 40,
         concurrency: int = 1,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
-        self._run = run
+        self._run, self.admission = run, admission
         self._max_batch_size, self._max_batch_source_pixels = max_batch_size, max_batch_source_pixels
         self._concurrency, self._clock, self._observer = concurrency, clock, observer
-        self.admission = Admission(max_queue, max_queue_pixels)
         self._budget = PixelBudget(max_batch_pixels)
         self._queues: Queues[Item, Result] = Queues()
         self._repeats: deque[Batch[Item, Result]] = deque()
@@ -77,15 +71,7 @@ class Batcher(Generic[Item, Result]):
         self._times: defaultdict[Hashable, BatchTime] = defaultdict(BatchTime)
         self._seconds_per_item = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._open = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
         self._closed = False
-
-    @property
-    def pixel_budget(self) -> int:
-        """Padded pixels that a batch may hold now; less than the maximum after a shortage of memory."""
-        return self._budget.pixels
 
     async def submit(
         self,
@@ -101,9 +87,9 @@ class Batcher(Generic[Item, Result]):
         Args:
             item: what `run` gets.
             key: only items of one key share a batch.
-            padded_pixels: counted against the budget of a batch.
-            deadline: by the clock.
-            ticket: of `admission`, with the item's pixels; filled with its times. The caller releases it.
+            padded_pixels: its share of what a batch may hold.
+            deadline: when the result comes too late, by the clock.
+            ticket: the item's, with its pixels; its times are filled in. The caller releases it.
 
         Raises:
             DeadlineExceededError: the deadline passed, or cannot be met.
@@ -112,8 +98,6 @@ class Batcher(Generic[Item, Result]):
         now = self._clock()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         entry = Entry(item, key, padded_pixels, deadline, ticket, future, now)
-        self._open += 1
-        self._empty.clear()
         timer = None
         try:
             self._refuse_hopeless(entry)
@@ -127,19 +111,12 @@ class Batcher(Generic[Item, Result]):
             future.cancel()
             self._queues.discard(entry)
             self.admission.leave(ticket)
-            self._open -= 1
-            if not self._open:
-                self._empty.set()
 
     def resize(self, concurrency: int) -> None:
-        """Use this many devices from now on; with 0 everything waits."""
+        """Use this many devices from now on; with none everything waits."""
         self._concurrency = concurrency
         self._start_next()
         self._pump()
-
-    async def drain(self) -> None:
-        """Return when nothing waits or runs any more. The caller stops submitting."""
-        await self._empty.wait()
 
     async def close(self) -> None:
         """Fail what waits and abandon what runs."""
@@ -175,7 +152,7 @@ class Batcher(Generic[Item, Result]):
         fail(entry, DeadlineExceededError())
 
     def _pump(self) -> None:
-        """Hand over what the devices have room for."""
+        """Hand batches to the devices while they have room."""
         while not self._closed and self._has_room():
             batch = self._next_batch()
             if batch is None:
@@ -200,7 +177,7 @@ class Batcher(Generic[Item, Result]):
         return wait <= 0
 
     def _next_batch(self) -> Batch[Item, Result] | None:
-        """What goes next: batches to repeat, then the queue; without those that left or came too late."""
+        """What goes next: batches to repeat, then the queue; callers that left or are too late are dropped."""
         quarantine = any(batch.suspect for batch in self._flying)
         for batch in [b for b in self._repeats if not (b.suspect and quarantine)]:
             self._repeats.remove(batch)
@@ -232,7 +209,7 @@ class Batcher(Generic[Item, Result]):
         return [entry for entry in entries if not entry.future.done()]
 
     async def _execute(self, batch: Batch[Item, Result]) -> None:
-        """Run one batch to the end: results to their owners, or what is to be repeated to the front."""
+        """Run one batch and give each item its result; what a failed batch leaves to repeat goes first."""
         try:
             results = await self._run([entry.item for entry in batch.entries])
             if len(results) != len(batch.entries):
@@ -259,14 +236,14 @@ class Batcher(Generic[Item, Result]):
         self._start_next()
 
     def _start_next(self) -> None:
-        """The first batches in flight, one a device, have begun."""
+        """Note that the first batches in flight, one a device, have begun."""
         now = self._clock()
         for batch in self._flying[: self._concurrency]:
             if batch.started is None:
                 batch.started = now
 
     def _land(self, batch: Batch[Item, Result]) -> float:
-        """Take a batch out of flight; how long the device had it."""
+        """Take a batch out of flight; how long the device worked on it."""
         self._flying.remove(batch)
         now = self._clock()
         started = now if batch.started is None else batch.started

@@ -1,4 +1,4 @@
-"""What waits for the device: one queue per key, oldest deadline first across them, large images somewhat later."""
+"""What waits for a device: one queue a key; the earliest deadline goes first, large images somewhat later."""
 
 import asyncio
 import bisect
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from service.batching.admission import Ticket
 
 YIELDED_SECONDS_A_PIXEL = 5e-8
-"""Two seconds for the largest image, whose way to a device and back takes some tenths of one."""
+"""How much later a large image ranks: two seconds for the largest, which is on its way for some tenths of one."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -19,10 +19,17 @@ class Entry(Generic[Item, Result]):
     """An item that waits for its result.
 
     Attributes:
-        submitted: when, by the batcher's clock.
-        deaths: how many workers have died with it.
-        shortages: how often the device's memory did not do for it alone.
-        rank: the deadline, put off by the size: what is small and comes a little later goes first, and not for ever.
+        item: what the device gets.
+        key: only entries of one key share a batch.
+        padded_pixels: its size as the device sees it.
+        deadline: when its result comes too late, by the batcher's clock.
+        ticket: its place and pixels.
+        future: gets its result or error.
+        submitted: when it came, by the batcher's clock.
+        deaths: how many workers ended while they had it.
+        shortages: how often the device's memory did not suffice for it alone.
+        rank: the lowest goes first. It is the deadline plus some time for the size, so that a small image overtakes a
+            large one that came shortly before, and no image waits for ever.
     """
 
     item: Item
@@ -46,9 +53,10 @@ class Batch(Generic[Item, Result]):
     """Entries of one key that go to a device together.
 
     Attributes:
-        suspect: one of them may have killed a worker.
-        started: when a device began it; None while it waits behind another.
-        expected_seconds: on the device.
+        entries: what it holds.
+        suspect: whether an entry of it may have killed a worker.
+        started: when a device began it, by the batcher's clock; None while it waits behind another.
+        expected_seconds: time that it will need on the device.
     """
 
     entries: list[Entry[Item, Result]]
@@ -58,18 +66,22 @@ class Batch(Generic[Item, Result]):
 
     @property
     def padded_pixels(self) -> int:
-        """Of all images together."""
+        """Of all entries together."""
         return sum(entry.padded_pixels for entry in self.entries)
 
 
 @dataclass
 class Queues(Generic[Item, Result]):
-    """Entries by key, each queue in the order of ranks."""
+    """Entries by key, each queue in the order of ranks.
+
+    Attributes:
+        by_key: the queues; none is empty.
+    """
 
     by_key: dict[Hashable, list[Entry[Item, Result]]] = field(default_factory=dict)
 
     def add(self, entry: Entry[Item, Result]) -> None:
-        """Put an entry behind those of its key that rank no later."""
+        """Put an entry into the queue of its key, behind those of the same rank."""
         bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=lambda waiting: waiting.rank)
 
     def discard(self, entry: Entry[Item, Result]) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a batch that failed: which entries are tried again, together with whom, and which are given up."""
+"""What becomes of a batch that failed: which entries are tried again, in which batches, and which get the error."""
 
 from service.batching.queues import Batch, Entry, Item, Result
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PoisonousImageError
@@ -8,7 +8,11 @@ RECOVERY = 0.02
 
 
 class PixelBudget:
-    """Padded pixels that a batch may hold: halved by each shortage of memory, slowly given back by each success."""
+    """Padded pixels that a batch may hold: each shortage of memory halves them, each success gives a little back.
+
+    Args:
+        maximum: what a batch may hold while memory suffices.
+    """
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
@@ -20,25 +24,25 @@ class PixelBudget:
         return int(self._pixels)
 
     def shrink(self, failed_pixels: int) -> None:
-        """Half of what did not fit; a batch formed before the last shortage does not count twice."""
+        """Allow half of the pixels that did not fit; a batch formed before the last shortage does not count twice."""
         self._pixels = max(1.0, min(self._pixels, failed_pixels / 2))
 
     def recover(self) -> None:
-        """A batch succeeded."""
+        """Give a little back: a batch succeeded."""
         self._pixels = min(self._maximum, self._pixels + RECOVERY * self._maximum)
 
 
 def fail(entry: Entry[Item, Result], error: Exception) -> None:
-    """Give an error to the one who waits, if someone still does."""
+    """Give an entry its error, unless nobody waits for it any more."""
     if not entry.future.done():
         entry.future.set_exception(error)
 
 
 def recover(batch: Batch[Item, Result], error: Exception) -> list[Batch[Item, Result]]:
-    """The batches to repeat, in order; an entry whose fault is proven gets the error instead.
+    """The batches to repeat, in order; an entry that is proven to be the cause gets the error instead.
 
-    A lost device makes each entry a suspect, replayed once and alone; a second death proves it. Any other failure
-    halves the batch until the culprit is alone; a shortage of memory gives even a lone entry a second chance.
+    A lost device makes each entry a suspect, which is tried once more, alone; a second lost device proves it. Any other
+    failure halves the batch until its cause is alone; after a shortage of memory even a lone entry is tried again.
     """
     entries = batch.entries
     if isinstance(error, DeviceLostError):

@@ -1,1 +1,1 @@
-"""The load that a running service bears: `python -m service.benchmark`."""
+"""How many requests a running service answers: `python -m service.benchmark`."""

@@ -1,7 +1,7 @@
-"""`python -m service.benchmark URL --image FILE`: the load that a running service bears.
+"""`python -m service.benchmark URL --image FILE`: how many requests a running service answers, and how fast.
 
-Each of `--concurrency` clients keeps one connection and sends its next request when the last one is answered; one that
-is refused waits as `Retry-After` says. Only the given address is talked to: no proxy, no redirect.
+Each of `--concurrency` clients keeps one connection and sends its next request when the last one is answered. One that
+is refused waits as long as `Retry-After` says. Only the given address is asked: no proxy, no redirect.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from typing import Any
 from tqdm import tqdm
 
 from service.benchmark.client import AddressError, Connection, Reply, Target
-from service.http.negotiation import FORMS
+from service.http.forms import MEDIA_TYPES
 from service.metrics import STAGES
 
 
 class BenchmarkError(Exception):
-    """Nothing can be measured; the message is one line and says what to do."""
+    """Nothing can be measured. The message is one line and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Load:
     """What a number of clients saw.
 
     Attributes:
-        requests_per_second: answered with 200.
-        latency_ms: p50, p90 and p99 of those.
-        server_timing_ms: the median of each stage that the service reports for those.
-        statuses: how many answers had which; `lost` are connections that ended without one.
+        concurrency: clients at once.
+        seconds: how long they sent requests.
+        requests_per_second: answers with status 200.
+        latency_ms: p50, p90 and p99 of those answers.
+        server_timing_ms: for each stage that the service reports, the median of those answers.
+        statuses: answers by status; `lost` counts connections that ended without an answer.
     """
 
     concurrency: int
@@ -47,10 +49,10 @@ class Load:
 
 
 async def probe(target: Target, body: bytes) -> None:
-    """Make sure that a ready service answers this image.
+    """Make sure that the service is ready and answers this image.
 
     Raises:
-        BenchmarkError: it does not.
+        BenchmarkError: it is not there, not ready, or refuses the image.
     """
     connection = Connection(target)
     try:
@@ -71,7 +73,7 @@ async def probe(target: Target, body: bytes) -> None:
 
 
 async def measure(target: Target, body: bytes, clients: int, seconds: float, tick: Callable[[], Any]) -> Load:
-    """Put the load of some clients on the service for some time; `tick` is called at each answer."""
+    """What some clients saw that sent requests for some time; `tick` is called at each answer."""
     prepared = target.request("POST", "/panoptic", body)
     began = time.monotonic()
     end = began + seconds
@@ -102,7 +104,7 @@ async def measure(target: Target, body: bytes, clients: int, seconds: float, tic
 
 
 def summarize(clients: int, seconds: float, good: Sequence[Reply], statuses: Counter[str]) -> Load:
-    """The figures of the good answers, and the statuses of all."""
+    """The figures of the good answers, and how many answers had each status."""
     latency = {f"p{share}": percentile([1000 * reply.seconds for reply in good], share) for share in (50, 90, 99)}
     timings = [reply.server_timing() for reply in good]
     stages = {stage: percentile([timing.get(stage, 0.0) for timing in timings], 50) for stage in STAGES}
@@ -130,10 +132,10 @@ def heading() -> str:
 
 
 async def run(target: Target, body: bytes, concurrency: Sequence[int], seconds: float) -> list[Load]:
-    """Probe, then measure each number of clients.
+    """Probe the service, then measure it with each number of clients.
 
     Raises:
-        BenchmarkError: there is nothing to measure.
+        BenchmarkError: the probe failed.
     """
     await probe(target, body)
     loads = []
@@ -158,18 +160,19 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(prog="python -m service.benchmark", description=__doc__)
     parser.epilog = "Example: python -m service.benchmark http://127.0.0.1:8000 --image street.jpg --concurrency 1,8,32"
-    parser.add_argument("url", metavar="URL", help="of a running service: http://HOST:PORT")
-    parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="that every request sends")
-    parser.add_argument("--concurrency", type=counts, default=[1, 8, 32], metavar="N,...", help="clients (1,8,32)")
-    parser.add_argument("--duration", type=seconds, default=10.0, metavar="SECONDS", help="of each measurement (10)")
-    parser.add_argument("--accept", choices=FORMS, default=FORMS[0], help="form of the answer (application/json)")
-    parser.add_argument("--api-key", metavar="KEY", help="where the service needs one")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="to write the figures to")
+    add = parser.add_argument
+    add("url", metavar="URL", help="the running service: http://HOST:PORT")
+    add("--image", type=Path, required=True, metavar="FILE", help="the image that every request sends")
+    add("--concurrency", type=counts, default=[1, 8, 32], metavar="N,...", help="numbers of clients (1,8,32)")
+    add("--duration", type=seconds, default=10.0, metavar="SECONDS", help="length of each measurement (10)")
+    add("--accept", choices=MEDIA_TYPES, default=MEDIA_TYPES[0], help="form of the answer (JSON)")
+    add("--api-key", metavar="KEY", help="where the service needs one")
+    add("--json", type=Path, metavar="FILE", help="file for the figures")
     return parser.parse_args(words)
 
 
 def read(path: Path) -> bytes:
-    """The image file.
+    """The bytes of the image file.
 
     Raises:
         BenchmarkError: it cannot be read.

@@ -1,7 +1,7 @@
 """The client of `service.benchmark`: prepared requests over one kept connection, answers parsed in C.
 
-A general client (requests, httpx, aiohttp) spends about as much on a request as the service itself and would be what
-is measured. httptools parses in C.
+A general client (requests, httpx, aiohttp) takes about as much time for a request as the service does, and would
+measure itself. httptools parses in C.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httptools
 
 PATIENCE_SECONDS = 90.0
-"""For one answer; the service's own deadline is a third of it."""
+"""Time for one answer: three times the service's own deadline."""
 
 
 class AddressError(Exception):
@@ -22,15 +22,15 @@ class AddressError(Exception):
 
 
 class Target:
-    """An address and what every request to it says.
+    """The address of a service, and the headers of every request to it.
 
     Args:
-        url: of the service, http or https; a path is kept before the routes.
-        accept: form of the answer.
-        api_key: sent as `X-API-Key` where given.
+        url: http or https; a path in it goes before each route.
+        accept: media type of the answer.
+        api_key: sent as `X-API-Key` if given.
 
     Raises:
-        AddressError: it is no http or https address.
+        AddressError: the URL is not an http or https address.
     """
 
     def __init__(self, url: str, accept: str = "application/json", api_key: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Target:
         self._fields = [f"Host: {parts.netloc}", f"Accept: {accept}"] + ([f"X-API-Key: {api_key}"] if api_key else [])
 
     def request(self, method: str, route: str, body: bytes = b"") -> bytes:
-        """A request, ready to be sent any number of times."""
+        """The bytes of a request, to be sent any number of times."""
         lines = [f"{method} {self._path}{route} HTTP/1.1", *self._fields]
         lines += ["Content-Type: application/octet-stream", f"Content-Length: {len(body)}"] if body else []
         return "\r\n".join([*lines, "", ""]).encode() + body
@@ -60,7 +60,7 @@ class Reply:
         self.status, self.seconds, self.headers, self.body = status, seconds, headers, body
 
     def fields(self) -> dict[str, Any]:
-        """Of a JSON body; none where it is something else."""
+        """The fields of a JSON object; empty if the body is something else."""
         try:
             fields = json.loads(self.body)
         except ValueError:
@@ -69,12 +69,12 @@ class Reply:
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which to try again; 0 where nothing is said."""
+        """Seconds to wait before the next try; 0 if the service names none."""
         given = self.headers.get(b"retry-after", b"")
         return float(given) if given.isdigit() else 0.0
 
     def server_timing(self) -> dict[str, float]:
-        """Milliseconds by stage."""
+        """Milliseconds of each stage, from Server-Timing."""
         entries = (
             entry.strip().split(";dur=") for entry in self.headers.get(b"server-timing", b"").decode().split(",")
         )
@@ -82,7 +82,7 @@ class Reply:
 
 
 class Connection:
-    """One connection to a target, opened when it is needed."""
+    """One connection to a target, opened at the first request and after its end."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -92,8 +92,8 @@ class Connection:
         """The answer to a request.
 
         Raises:
-            OSError: no connection, or it ended before the answer did.
-            AddressError: what answers does not speak HTTP.
+            OSError: the connection could not be made, or ended before the answer did.
+            AddressError: the other side does not speak HTTP.
         """
         began = time.monotonic()
         async with asyncio.timeout(PATIENCE_SECONDS):  # TimeoutError is an OSError
@@ -104,13 +104,13 @@ class Connection:
         return Reply(status, time.monotonic() - began, headers, body)
 
     def close(self) -> None:
-        """End it."""
+        """End the connection."""
         if self._stream:
             self._stream.close()
 
 
 class _Stream(asyncio.Protocol):
-    """Bytes of one connection to and from httptools; `on_*` are its callbacks."""
+    """The bytes of one connection, parsed by httptools, which calls the methods `on_*`."""
 
     def __init__(self) -> None:
         self.closed = self._ends_with_connection = False

@@ -1,1 +1,1 @@
-"""Bytes and headers: requests in, answers out."""
+"""HTTP: bytes and headers of requests and of answers. It knows no engine, no queue and no worker."""

@@ -13,11 +13,11 @@ from service.errors import BodyError, ClientGoneError, DeadlineExceededError
 from service.http.uploads import Upload
 
 FORM_OVERHEAD = 65_536
-"""Bytes of a multipart body beside its image."""
+"""Bytes that a form may hold beside its image."""
 PART_OVERHEAD = 256
-"""Bytes that a part counts for, whatever it holds: headers are read slowly."""
+"""Bytes that each part adds to those beside the image, however little it holds: its headers are slow to parse."""
 PIECE = 65_536
-"""Bytes of a form that are read before what is beside its image is counted."""
+"""Bytes of a form that are parsed between two checks of `FORM_OVERHEAD`."""
 PARSER_ERRORS = (FormParserError, ValueError)
 
 
@@ -26,15 +26,15 @@ async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: 
 
     Args:
         request: whose body was not read yet.
-        upload: that takes the image, piece by piece as it comes.
-        max_bytes: of the image.
-        seconds: for the whole body to arrive.
-        deadline: of the request, by `time.monotonic`.
+        upload: takes the image, piece by piece as it comes.
+        max_bytes: the largest image file that is taken.
+        seconds: the time for the whole body to arrive.
+        deadline: when the request ends, by `time.monotonic`.
 
     Raises:
         BodyError: 400 malformed or empty, 408 too slow, 413 too large.
-        UploadsFullError: 429, all bodies together hold as much as they may.
-        DeadlineExceededError: it passed first.
+        UploadsFullError: all bodies together hold as much as they may.
+        DeadlineExceededError: the deadline passed first.
         ClientGoneError: the client left before the end.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
@@ -53,21 +53,19 @@ async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: 
     except TimeoutError:
         if left < seconds:
             raise DeadlineExceededError() from None
-        raise BodyError(408, f"The body did not arrive within {seconds:g} s. Send it faster.") from None
+        raise BodyError.too_slow(seconds) from None
     except ClientDisconnect:
         raise ClientGoneError() from None
     if not fits:
-        raise BodyError(
-            413, f"The image has more than {max_bytes} bytes. Send a smaller file or raise UPSNET_MAX_BYTES."
-        )
+        raise BodyError.too_large(max_bytes)
     if form:
         form.end()
     if not upload.size:
-        raise BodyError(400, "The body is empty. Send an image, or a form with the file in `image`.")
+        raise BodyError.empty()
 
 
 async def _read(chunks: AsyncIterator[bytes], sink: "Form | Upload", upload: Upload, most: int, limit: int) -> bool:
-    """Read a body to its end; False as soon as it, or the image in it, is known to be too large."""
+    """Whether the body was read to its end; False as soon as it, or the image in it, is too large."""
     async for chunk in chunks:
         limit -= len(chunk)
         if limit < 0:
@@ -82,11 +80,11 @@ class Form:
     """A multipart form, parsed as it comes: its first part named `image` goes to the upload, the rest is counted.
 
     Args:
-        boundary: of its parts.
-        upload: that takes the image.
+        boundary: the line between its parts, from the Content-Type header.
+        upload: takes the image.
 
     Raises:
-        BodyError: 400, there is no such boundary.
+        BodyError: 400, the boundary is missing or too long.
     """
 
     def __init__(self, boundary: bytes, upload: Upload) -> None:
@@ -98,35 +96,33 @@ class Form:
         try:
             self._parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
         except PARSER_ERRORS as error:
-            raise malformed() from error
+            raise BodyError.malformed_form() from error
 
     def write(self, chunk: bytes) -> None:
         """Parse what has come.
 
         Raises:
-            BodyError: 400, it is malformed or holds too much beside its image.
-            UploadsFullError: 429, from the upload.
+            BodyError: 400, the form is malformed or holds too much beside its image.
+            UploadsFullError: all bodies together hold as much as they may.
         """
         for start in range(0, len(chunk), PIECE):
             try:
                 self._parser.write(chunk[start : start + PIECE])
             except PARSER_ERRORS as error:
-                raise malformed() from error
+                raise BodyError.malformed_form() from error
             if self._overhead > FORM_OVERHEAD:
-                raise BodyError(
-                    400, f"The form has more than {FORM_OVERHEAD} bytes beside its image. Send the file alone."
-                )
+                raise BodyError.crowded_form(FORM_OVERHEAD)
 
     def end(self) -> None:
-        """The body has come to its end.
+        """Check that the form is whole, when the body has ended.
 
         Raises:
-            BodyError: 400, it is malformed, or has no image.
+            BodyError: 400, the form is cut short or has no image.
         """
         if not self._ended:
-            raise BodyError(400, "The form ends before its last boundary. Send the whole body.")
+            raise BodyError.cut_form()
         if not self._found:
-            raise BodyError(400, "The form has no part named `image`. Send the file in `image`.")
+            raise BodyError.form_without_image()
 
     def _callbacks(self) -> dict[str, object]:
         return {
@@ -168,8 +164,3 @@ class Form:
 
     def _end(self) -> None:
         self._ended = True
-
-
-def malformed() -> BodyError:
-    """The refusal of a form that is none."""
-    return BodyError(400, "The form is malformed. Send multipart/form-data with the file in `image`.")

@@ -1,6 +1,6 @@
 """One connection: uvicorn's protocol on h11, with bounds on what a client can make it hold, do or believe.
 
-h11 reads one message at a time, its trailers never as headers, and its body as its own whatever `Upgrade` says.
+h11 parses one message at a time, never takes trailers for headers, and never hands a body to another protocol.
 """
 
 import asyncio
@@ -20,44 +20,44 @@ from service.http.envelope import add_headers
 from service.http.problems import problem
 
 HEADER_SECONDS = 10.0
-"""For the headers of a request to arrive, from the opening of the connection or the first byte."""
+"""Time for the headers of a request to arrive, from the opening of the connection or from their first byte."""
 HEADER_BYTES = 65_536
-"""Of the headers of a request, of its trailers, and of what chunks say beside their sizes, at most."""
+"""The most bytes of a request's headers, of its trailers, and of the extensions of chunks."""
 MAX_HEADERS = 200
 FRAMING_A_BYTE = 16
-"""Bytes of framing that each byte of a body may bring: chunks of a single byte bring five."""
+"""Bytes of framing that each byte of a body may come with: a chunk of a single byte has five."""
 CHUNK_BYTES, SMALL_CHUNKS = 128, 256
-"""The chunks of a body have so many bytes on average, but for so many of them: to parse one takes some 6 us."""
+"""Chunks must have `CHUNK_BYTES` on average, after the first `SMALL_CHUNKS`: to parse one takes some 6 us."""
 HEAD_PIECE, BODY_PIECE = 16_384, 65_536
-"""Bytes that are parsed at a time: what lies behind a request is left for when it is answered."""
+"""Bytes that are parsed at a time. What follows a request is parsed when that is answered."""
 TURN_SECONDS = 0.002
-"""After which a connection that has more to parse lets others go first."""
+"""Time after which a connection that has more to parse lets the others run."""
 EMPTY = (b"\r", b"\n")
 STALL_SECONDS, STALL_BYTES = 10.0, 131_072
-"""A client that does not take so much of its answer in that time is cut off: the answer would stay in memory."""
+"""A client that takes less than `STALL_BYTES` of its answer in that time is cut off: the answer is held in memory."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 1 << 20
-"""After a refusal its client is read on, and not heard, so that it sees the answer and no reset."""
+"""After a refusal, what the client still sends is read and dropped, so that it sees the answer and not a reset."""
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 1.0
-"""Between looks at whether a client that has closed its side takes what it is sent."""
+"""Time between two checks whether a client that has closed its side is still there."""
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Without effect on a client that waits for an answer; one that is gone has its system refuse it."""
+"""No client that waits for an answer minds this; the system of a client that is gone answers it with a reset."""
 HOST = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*", re.ASCII)
 READABLE = (h11.IDLE, h11.SEND_BODY)
 
 
 class StrictConnection(h11.Connection):
-    """h11's, which also refuses messages that others might read otherwise, or that are out of all proportion."""
+    """h11's connection, which also refuses messages that other servers read differently, or that are mostly framing."""
 
     _framing = _missing = 0
 
     def receive_data(self, data: bytes | memoryview) -> None:
-        """Take what came."""
+        """Take bytes to parse."""
         if self.their_state is h11.SEND_BODY:
             self._framing += len(data)
         super().receive_data(data)  # type: ignore[arg-type]  # any buffer will do
 
     def start_next_cycle(self) -> None:
-        """Wait for the next request; empty lines before it are dropped (RFC 9112, section 2.2)."""
+        """Start to wait for the next request; empty lines before it are dropped (RFC 9112, section 2.2)."""
         super().start_next_cycle()
         held, _ = self.trailing_data
         if held.startswith(EMPTY):
@@ -69,7 +69,7 @@ class StrictConnection(h11.Connection):
         """The next event.
 
         Raises:
-            h11.RemoteProtocolError: there will be none.
+            h11.RemoteProtocolError: the client broke the protocol, or a limit.
         """
         event = super().next_event()
         if isinstance(event, h11.Data):
@@ -106,10 +106,10 @@ def check_head(request: h11.Request) -> None:
 
 
 class GuardedProtocol(H11Protocol):
-    """Closes a connection whose headers do not arrive in time, or that does not take its answer.
+    """uvicorn's protocol, which closes a connection whose headers do not arrive in time or whose answer is not read.
 
-    Requests sent ahead wait unread. What is no HTTP is answered with a problem, after the answers that are due. A
-    client that has closed its side behind its request gets its answer, unless it is gone altogether.
+    Requests that are sent ahead wait unparsed. What is not HTTP is answered with a problem, after the answers to the
+    requests before it. A client that closes its sending side still gets its answer, unless it is gone altogether.
     """
 
     conn: StrictConnection
@@ -136,7 +136,7 @@ class GuardedProtocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Read what came; what lies behind a request that is not answered yet is kept."""
+        """Parse what came; what follows a request that is not answered yet is kept for later."""
         if self._refused:
             self._unheard += len(data)
             if self._unheard > LINGER_BYTES:
@@ -148,12 +148,12 @@ class GuardedProtocol(H11Protocol):
         self._read_on()
 
     def _catch_up(self) -> None:
-        """Parse what still waits for its turn: the application lets reading go on, and no more than a read may wait."""
+        """Parse what still waits for its turn: the application may resume reading, and only one read may wait."""
         while self._turn:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Parse, piece by piece, until the end of a request, of what has come, or of this connection's turn."""
+        """Parse, piece by piece, until a request ends, nothing is left, or this connection's turn is over."""
         turn, self._turn = self._turn, None
         if turn:
             turn.cancel()
@@ -181,7 +181,7 @@ class GuardedProtocol(H11Protocol):
             self.flow.resume_reading()  # to see the client leave; h11 has no more than a piece
 
     def on_response_complete(self) -> None:
-        """The next request, which may be here already."""
+        """Go on with the next request, which may be here already."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_progress()
@@ -191,7 +191,7 @@ class GuardedProtocol(H11Protocol):
             self._close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """No request has come for a while."""
+        """Close a connection on which no request has come for a while."""
         if not self.transport.is_closing():
             super().timeout_keep_alive_handler()
             self._watch_progress()
@@ -200,22 +200,20 @@ class GuardedProtocol(H11Protocol):
         return False
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what h11 refuses, in its `except` clause: a problem, then the end of the connection."""
+        """Answer with a problem and end the connection. uvicorn calls this while it handles h11's exception."""
         reason = sys.exception()
         self._refused = True
         self._unwatch()
         status = reason.error_status_hint if isinstance(reason, h11.RemoteProtocolError) else 400
         request = Request({"type": "http", "headers": [], "state": {}})
-        if self.busy:  # it is this request's body that is wrong
+        if self.busy:  # the body of this request is what is wrong
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
                 self._close()
                 return
             request = Request(dict(self.scope))
-        answer = problem(
-            request, ProtocolError(status, f"{str(reason or msg).split(':')[0]}. Send HTTP/1.1 (RFC 9112).")
-        )
+        answer = problem(request, ProtocolError.refused(status, str(reason or msg).split(":")[0]))
         answer.headers["Connection"] = "close"
         add_headers(answer.headers, request)
         lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]
@@ -225,7 +223,7 @@ class GuardedProtocol(H11Protocol):
         self._guard = self.loop.call_later(LINGER_SECONDS, self._close)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more; whether the connection stays open for what it is owed."""
+        """Whether the connection stays open for an answer, now that the client sends no more."""
         self._catch_up()
         if self._refused or not self.busy or self.cycle.more_body:
             return False
@@ -243,12 +241,12 @@ class GuardedProtocol(H11Protocol):
             self._look = self.loop.call_later(seconds, self._look_for_reset, seconds)
 
     def pause_writing(self) -> None:
-        """The client is behind with reading."""
+        """Watch a client that is slow to read."""
         super().pause_writing()
         self._watch_progress()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Stop to watch a client that has caught up."""
         super().resume_writing()
         if self._stall:
             self._stall.cancel()
@@ -257,7 +255,7 @@ class GuardedProtocol(H11Protocol):
             self._watch_progress()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing to wait for."""
+        """Stop every timer."""
         self._unwatch()
         for timer in (self._stall, self._look, self._turn):
             if timer:

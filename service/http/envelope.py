@@ -1,4 +1,4 @@
-"""What goes around every answer: the request's id, and an end to a body that nobody read."""
+"""What goes around every answer: the request's id, an answer to every exception, and an end to an unread body."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import RequestError
-from service.http.problems import problem, request_id
+from service.http.problems import answer_error
+from service.http.request import ID_HEADER, request_id
 
 CONTINUE = "100-continue"
 ARRIVED_SECONDS = 0.02
-"""For the end of a body that is not read: one that is here by then leaves the connection open."""
+"""An unread body whose end comes within this time leaves the connection open."""
 DISCARD_SECONDS = 5.0
 DISCARD_FACTOR = 4
-"""After a refusal this many times the limit is still read, so that the client sees the answer and not a reset."""
+"""After a refusal a body is read on for so long, and to so many times the limit of an image, and thrown away."""
 ABSOLUTE = re.compile("https?://", re.IGNORECASE)
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}((?<!^00.{53})-[!-~]{0,200})?"
@@ -25,15 +26,15 @@ TRACEPARENT = re.compile(
 
 
 class Envelope:
-    """ASGI middleware: a header or two for every answer, HEAD wherever there is GET, and no unread body.
+    """ASGI middleware: headers for every answer, an answer to every exception, HEAD where there is GET, no unread body.
 
-    A refusal often comes before the body is read. Closing the connection then resets it, and the client sees that in
-    place of the answer; keeping it open lets a body drip for ever. So the answer is sent, the body read on for a while,
-    and the connection closed.
+    A refusal often comes before the body is read. Closing the connection then resets it, and the client sees the reset
+    in place of the answer; keeping it open lets a body drip for ever. So the answer is sent, the body read on for a
+    while, and then the connection closed.
 
     Args:
-        app: that answers.
-        max_bytes: of an image; this times `DISCARD_FACTOR` is read of a body after its answer is known.
+        app: the application inside.
+        max_bytes: the largest image file; a body is read on to `DISCARD_FACTOR` times as many bytes.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -51,12 +52,12 @@ class Envelope:
             scope = {**scope, "path": path, "raw_path": path.encode()}
         request = Request(scope)
         body = _Body(request.headers, receive)
-
-        linger = False
+        started = linger = False
 
         async def answer(message: Message) -> None:
-            nonlocal linger
+            nonlocal started, linger
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
                 add_headers(headers, request)
                 if "connection" not in headers and not await body.reach_end(self._limit, ARRIVED_SECONDS):
@@ -68,14 +69,18 @@ class Envelope:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        unknown = set(expectations(request.headers)) - {CONTINUE}
-        app = expectation_failed if unknown and scope.get("http_version") != "1.0" else self._app
-        await app(scope, body.receive, answer)
+        try:
+            check_expectations(request)
+            await self._app(scope, body.receive, answer)
+        except Exception as error:
+            if started:
+                raise  # the server logs it and cuts the connection: nothing else can be said any more
+            await (await answer_error(request, error))(scope, body.receive, answer)
 
 
 def add_headers(headers: MutableHeaders, request: Request) -> None:
-    """What every answer carries: its request's id and trace, and that it is neither to be guessed at nor kept."""
-    headers.raw.append((b"x-request-id", request_id(request).encode()))
+    """Add what every answer carries: the request's id and trace; and no client may keep it or guess its type."""
+    headers.raw.append((ID_HEADER.lower().encode(), request_id(request).encode()))
     headers.raw.append((b"x-content-type-options", b"nosniff"))
     if "cache-control" not in headers:
         headers.raw.append((b"cache-control", b"no-store"))
@@ -85,20 +90,24 @@ def add_headers(headers: MutableHeaders, request: Request) -> None:
 
 
 def expectations(headers: Headers) -> list[str]:
-    """What the client expects, of all lines."""
+    """The words of all Expect headers, in small letters."""
     lines = headers.getlist("expect")
     return [word.strip().lower() for line in lines for word in line.split(",") if word.strip()]
 
 
-async def expectation_failed(scope: Scope, receive: Receive, send: Send) -> None:
-    """The answer to a request that expects what is not known here."""
-    expected = ", ".join(expectations(Headers(scope=scope)))[:50]
-    refusal = RequestError(417, f"Expect: {expected} is not known. The only expectation that can be met is {CONTINUE}.")
-    await problem(Request(scope), refusal)(scope, receive, send)
+def check_expectations(request: Request) -> None:
+    """Refuse a request that expects anything but 100-continue; those of HTTP/1.0 have no expectations.
+
+    Raises:
+        RequestError: 417.
+    """
+    expected = expectations(request.headers)
+    if set(expected) - {CONTINUE} and request.scope.get("http_version") != "1.0":
+        raise RequestError.unknown_expectation(", ".join(expected), CONTINUE)
 
 
 class _Body:
-    """Of a request, and whether it was read to its end."""
+    """The body of a request, and whether it was read to its end."""
 
     def __init__(self, headers: Headers, receive: Receive) -> None:
         self._receive = receive
@@ -111,7 +120,7 @@ class _Body:
         return message
 
     async def reach_end(self, limit: int, seconds: float) -> bool:
-        """Read on up to so many bytes and seconds; whether the end was reached."""
+        """Whether the end is reached within so many bytes and seconds; what is read is thrown away."""
         if self._ended or self.announced:
             return self._ended
         with contextlib.suppress(TimeoutError):

@@ -3,13 +3,12 @@
 import functools
 
 from service.errors import RequestError
-
-FORMS = ("application/json", "image/png", "multipart/mixed", "application/zip")
+from service.http.forms import FORMS, MEDIA_TYPES, Form
 
 
 @functools.lru_cache(256)
-def choose_form(accept: str | None) -> str:
-    """The form of FORMS that an Accept header likes best; the first of equals; JSON for none.
+def choose_form(accept: str | None) -> Form:
+    """The form that an Accept header likes best; the first of equals; the first of all without a header.
 
     Raises:
         RequestError: 406, it accepts none of them.
@@ -19,13 +18,11 @@ def choose_form(accept: str | None) -> str:
     ranges = [parse_range(part) for part in accept.split(",") if part.strip()]
     best, best_quality = None, 0.0
     for form in FORMS:
-        quality = quality_of(form, ranges)
+        quality = quality_of(form.media_type, ranges)
         if quality > best_quality:
             best, best_quality = form, quality
     if best is None:
-        raise RequestError(
-            406, f"Accept: {accept[:200]} names no form of this answer. Accept one of {', '.join(FORMS)}."
-        )
+        raise RequestError.not_acceptable(accept, MEDIA_TYPES)
     return best
 
 
@@ -43,10 +40,10 @@ def parse_range(text: str) -> tuple[str, float]:
     return media, quality
 
 
-def quality_of(form: str, ranges: list[tuple[str, float]]) -> float:
-    """The weight of the most specific range that covers the form; 0 where none does."""
-    family = form.split("/")[0] + "/*"
-    for wanted in (form, family, "*/*"):
+def quality_of(media_type: str, ranges: list[tuple[str, float]]) -> float:
+    """The weight of the most specific range that covers a media type; 0 where none does."""
+    family = media_type.split("/")[0] + "/*"
+    for wanted in (media_type, family, "*/*"):
         found = [quality for media, quality in ranges if media == wanted]
         if found:
             return max(found)

@@ -1,13 +1,10 @@
-"""The OpenAPI page: the body of POST /panoptic, each answer and each error with a true example."""
+"""What /docs says: the body of POST /panoptic, each answer and each error with a true example."""
 
-import json
 from typing import Any
 
 import numpy as np
-from fastapi import Security
-from fastapi.security import APIKeyHeader, HTTPBearer
 
-from model.interface.codec import FORMATS
+from model.interface import codec
 from model.interface.panoptic import Panoptic, Segment
 from service.errors import (
     BodyError,
@@ -19,107 +16,109 @@ from service.errors import (
     RequestError,
     ServiceError,
 )
-from service.http import responses
-from service.http.negotiation import FORMS
+from service.http import problems, responses
+from service.http.forms import FORMS, MEDIA_TYPES
+from service.http.request import DEADLINE_HEADER, MAX_DEADLINE_MS, VIEWS
 from service.http.schemas import Health, PanopticResponse, Problem
 
-IMAGE = {"type": "string", "format": "binary", "minLength": 1, "description": "JPEG, PNG, WebP, BMP, TIFF, MPO or GIF"}
-BINARY = {"type": "string", "format": "binary"}
-FORM = {"type": "object", "required": ["image"], "properties": {"image": IMAGE}}
-VIEW = {"type": "string", "enum": ["ids", "overlay"], "default": "ids"}
-SECONDS = {"schema": {"type": "integer", "minimum": 1}, "description": "seconds until trying again makes sense"}
-DEADLINE = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
-
-PANOPTIC: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": FORM}, "application/octet-stream": {"schema": IMAGE}},
-    },
-    "parameters": [
-        {"name": "view", "in": "query", "schema": VIEW, "description": "overlay: a picture over the photo"},
-        {"name": "X-Deadline-Ms", "in": "header", "schema": DEADLINE, "description": "give up after this long"},
-    ],
-}
-
+Described = dict[int | str, dict[str, Any]]
+"""Answers by status, as FastAPI's `responses` takes them."""
 REQUEST_ID = "7d0c4b5e"
-CAR = Segment(1, 9, "car", True, 0.98, area=4, bbox=(1, 1, 2, 2))
-ROAD = Segment(2, 4, "road", False, 0.91, area=7, bbox=(0, 0, 4, 3))
-ANSWERED = Panoptic(np.array([[2, 2, 2, 2], [2, 1, 1, 2], [2, 1, 1, 0]], np.uint8), (CAR, ROAD))
-ANSWER = json.loads(responses.build(FORMS[0], ANSWERED, "upsnet-camvid-demo@0a0ecb11", REQUEST_ID).content)
-"""To a photo of 4 x 3 pixels, and true to the last byte of its PNG."""
-
-REFUSALS: list[ServiceError] = [
-    RequestError(400, "Unknown query view=x. The only one is view=ids or view=overlay."),
-    RequestError(401, "This service needs a key. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."),
-    RequestError(406, f"Accept: text/html names no form of this answer. Accept one of {', '.join(FORMS)}."),
-    BodyError(408, "The body did not arrive within 10 s. Send it faster."),
-    BodyError(413, "The image has more than 20000000 bytes. Send a smaller file or raise UPSNET_MAX_BYTES."),
-    ImageRefusedError(415, f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}."),
-    ImageRefusedError(422, "The image cannot be decoded: it is truncated or damaged. Send the whole file."),
-    QueueFullError(3),
-    InternalError(),
-    NotReadyError("The service is stopping. Try again soon."),
-    DeadlineExceededError(),
-]
 
 
-def _example(error: ServiceError) -> dict[str, Any]:
-    return Problem(
-        title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=REQUEST_ID
-    ).model_dump()
+def request_parts() -> dict[str, Any]:
+    """The body and the parameters of POST /panoptic."""
+    formats = f"{', '.join(codec.FORMATS[:-1])} or {codec.FORMATS[-1]}"
+    image = {"type": "string", "format": "binary", "minLength": 1, "description": formats}
+    form = {"type": "object", "required": ["image"], "properties": {"image": image}}
+    view = {"type": "string", "enum": list(VIEWS), "default": VIEWS[0]}
+    deadline = {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": image}},
+        },
+        "parameters": [
+            {"name": "view", "in": "query", "schema": view, "description": "overlay: a picture over the photo"},
+            {"name": DEADLINE_HEADER, "in": "header", "schema": deadline, "description": "give up after this long"},
+        ],
+    }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The description of errors, each with an example."""
+def answers() -> Described:
+    """Every answer to POST /panoptic."""
+    example = segmentation()
+    facts = responses.describe(example, "upsnet-camvid-demo@0a0ecb11", REQUEST_ID)
+    good = {
+        "model": PanopticResponse,
+        "description": "The segmentation, in the form that Accept asks for",
+        "content": {form.media_type: form.describe(facts, example.segment_ids) for form in FORMS},
+    }
+    return {200: good, **refusals()}
+
+
+def segmentation() -> Panoptic:
+    """A photo of 4 x 3 pixels: a car on a road, and one pixel of neither."""
+    car = Segment(1, 9, "car", True, 0.98, area=4, bbox=(1, 1, 2, 2))
+    road = Segment(2, 4, "road", False, 0.91, area=7, bbox=(0, 0, 4, 3))
+    return Panoptic(np.array([[2, 2, 2, 2], [2, 1, 1, 2], [2, 1, 1, 0]], np.uint8), (car, road))
+
+
+def refusals(*statuses: int) -> Described:
+    """Errors of POST /panoptic, each with an example; those of all statuses if none is named."""
     return {
         error.status: {
             "description": error.title,
-            "headers": {"Retry-After": SECONDS} if error.retry_after else {},
+            "headers": {"Retry-After": _retry_after()} if error.retry_after else {},
             "content": {
-                "application/problem+json": {"schema": Problem.model_json_schema(), "example": _example(error)}
+                "application/problem+json": {
+                    "schema": Problem.model_json_schema(),
+                    "example": problems.describe(error, REQUEST_ID).model_dump(),
+                }
             },
         }
-        for error in REFUSALS
-        if error.status in statuses
+        for error in errors()
+        if not statuses or error.status in statuses
     }
 
 
-def key_schemes(keys: tuple[str, ...]) -> list[Any]:
-    """The ways to send a key, where one is needed: /docs asks for it. The route itself compares it."""
-    if not keys:
-        return []
-    return [Security(APIKeyHeader(name="X-API-Key", auto_error=False)), Security(HTTPBearer(auto_error=False))]
+def errors() -> list[ServiceError]:
+    """One error of each status, with the limits of the settings' defaults."""
+    cut = codec.encode_png(segmentation().segment_ids)[:-30]
+    return [
+        RequestError.unknown_query("view=x", (f"view={view}" for view in VIEWS)),
+        RequestError.key_missing(),
+        RequestError.not_acceptable("text/html", MEDIA_TYPES),
+        BodyError.too_slow(10),
+        BodyError.too_large(20_000_000),
+        ImageRefusedError(415, _refused_by_codec(b"hello")),
+        ImageRefusedError(422, _refused_by_codec(cut)),
+        QueueFullError(3),
+        InternalError(),
+        NotReadyError.for_now(NotReadyError.STOPPING),
+        DeadlineExceededError(),
+    ]
 
 
-NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {
-        "model": Health,
-        "description": "Not ready, and why",
-        "content": {
-            "application/json": {"example": Health(live=True, ready=False, reason="The model is loading.").model_dump()}
-        },
+def not_ready() -> Described:
+    """What /health says of a service that takes no work."""
+    example = Health(live=True, ready=False, reason=NotReadyError.LOADING).model_dump()
+    return {
+        503: {
+            "model": Health,
+            "description": "Not ready, and why",
+            "content": {"application/json": {"example": example}},
+        }
     }
-}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "model": PanopticResponse,
-        "description": "The segmentation, in the form that Accept asks for",
-        "content": {
-            "application/json": {"example": ANSWER},
-            "image/png": {
-                "schema": {
-                    **BINARY,
-                    "description": "the map of ids or the overlay; the JSON without `png` in its iTXt chunk `panoptic`",
-                }
-            },
-            "multipart/mixed": {"schema": {**BINARY, "description": "the JSON without `png`, then the PNG"}},
-            "application/zip": {
-                "schema": {
-                    **BINARY,
-                    "description": "`panoptic.json` and `panoptic/image.png`, as panopticapi reads them",
-                }
-            },
-        },
-    },
-    **refusals(*(error.status for error in REFUSALS)),
-}
+
+
+def _refused_by_codec(content: bytes) -> str:
+    try:
+        codec.decode(content, max_pixels=100)
+    except codec.ImageError as error:
+        return str(error)
+    raise AssertionError("The codec takes what should be an example of what it refuses. This is a bug.")
+
+
+def _retry_after() -> dict[str, Any]:
+    return {"schema": {"type": "integer", "minimum": 1}, "description": "seconds until trying again makes sense"}

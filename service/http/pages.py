@@ -1,4 +1,4 @@
-"""The playground and the interface's page."""
+"""The playground and the page of the interface, /docs."""
 
 import hashlib
 import re
@@ -21,11 +21,11 @@ FOR_A_YEAR = "public, max-age=31536000, immutable"
 
 
 class Files(StaticFiles):
-    """Files below a folder of their version, where browsers may keep them, and without it, where they ask each time.
+    """A folder of files, below `VERSION/` for browsers to keep, and without it for them to ask again each time.
 
     Args:
-        version: of all files, twelve hexadecimal digits; another one finds the same files, and is not kept.
-        directory: that holds them.
+        version: twelve hexadecimal digits; below any others the same files are found, but browsers do not keep them.
+        directory: the folder.
     """
 
     def __init__(self, version: str, directory: Path) -> None:
@@ -44,7 +44,7 @@ class Files(StaticFiles):
 
 
 def version_of(*folders: Path) -> str:
-    """Twelve digits that change with any file of these folders."""
+    """Twelve hexadecimal digits that change when any file in these folders does."""
     digest = hashlib.sha256()
     for file in sorted(file for folder in folders for file in folder.rglob("*") if file.is_file()):
         digest.update(file.name.encode() + file.read_bytes())
@@ -52,7 +52,7 @@ def version_of(*folders: Path) -> str:
 
 
 def add_pages(app: FastAPI) -> None:
-    """The playground and the interface's page; nothing on them comes from elsewhere."""
+    """Add the playground and /docs. Browsers load nothing for them from elsewhere."""
     version = version_of(STATIC, SWAGGER)
     app.mount("/static", Files(version, STATIC), name="static")
     app.mount("/swagger", Files(version, SWAGGER), name="swagger")

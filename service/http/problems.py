@@ -1,71 +1,67 @@
-"""The one place where errors become answers."""
+"""The one way from an exception to its answer, which is application/problem+json (RFC 9457)."""
 
 import logging
-import random
-import re
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.errors import InternalError, RequestError, ServiceError
+from service.errors import InternalError, PredictionError, RequestError, ServiceError
+from service.http.keys import SCHEME
+from service.http.request import request_id
 from service.http.schemas import Problem
 
 log = logging.getLogger(__name__)
 
-WORD = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+def service_error(request: Request, error: Exception) -> ServiceError:
+    """The error to answer with. A defect is logged, with the trace if it is ours, and becomes an InternalError."""
+    match error:
+        case ServiceError():
+            return error
+        case HTTPException(status_code=404):
+            return RequestError.no_such_route()
+        case HTTPException(status_code=405):
+            return RequestError.wrong_method()
+        case HTTPException():
+            return RequestError(error.status_code, error.detail)
+        case RequestValidationError():
+            first = error.errors()[0]
+            return RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")
+        case PredictionError():  # happened in a worker: our own trace would only show how the message came here
+            log.error("request %s failed in the worker: %s", request_id(request), error)
+        case _:
+            log.error("request %s failed", request_id(request), exc_info=error)
+    return InternalError()
 
 
-def request_id(request: Request) -> str:
-    """The request's own X-Request-ID where it is a plain word, else a new one."""
-    state = request.scope.setdefault("state", {})
-    if "request_id" not in state:
-        given = request.headers.get("x-request-id", "")
-        state["request_id"] = given if WORD.fullmatch(given) else f"{random.getrandbits(128):032x}"
-    return str(state["request_id"])
+def describe(error: ServiceError, request_id: str) -> Problem:
+    """The JSON of an error."""
+    return Problem(title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=request_id)
 
 
 def problem(request: Request, error: ServiceError) -> Response:
-    """An error as application/problem+json."""
-    body = Problem(
-        title=error.title, status=error.status, detail=error.detail, code=error.code, request_id=request_id(request)
-    )
+    """The answer to a request that ended in an error of the service."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, error.retry_after))
     if error.status in (408, 504):
         headers["Connection"] = "close"  # the rest of the body comes too slowly, if there is one
     if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(body.model_dump_json(), error.status, headers, "application/problem+json")
+        headers["WWW-Authenticate"] = SCHEME
+    body = describe(error, request_id(request)).model_dump_json()
+    return Response(body, error.status, headers, "application/problem+json")
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in any exception."""
+    answer = problem(request, service_error(request, error))
+    if isinstance(error, HTTPException):
+        answer.headers.update(error.headers or {})  # Allow, of 405
+    return answer
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error is a problem, the framework's own included."""
-
-    async def on_service_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ServiceError)
-        return problem(request, error)
-
-    async def on_http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        detail = {404: "No such route. See /docs.", 405: "This route has another method. See /docs."}
-        answer = problem(request, RequestError(error.status_code, detail.get(error.status_code, str(error.detail))))
-        answer.headers.update(error.headers or {})
-        return answer
-
-    async def on_validation_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        return problem(request, RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}."))
-
-    async def on_defect(request: Request, error: Exception) -> Response:
-        log.error("request %s failed", request_id(request), exc_info=error)
-        answer = problem(request, InternalError())
-        answer.headers["X-Request-ID"] = request_id(request)  # this one goes out past the envelope
-        return answer
-
-    app.add_exception_handler(ServiceError, on_service_error)
-    app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_validation_error)
-    app.add_exception_handler(Exception, on_defect)
+    """Answer the framework's own errors as problems. All others reach the `Envelope`, which does the same."""
+    app.add_exception_handler(HTTPException, answer_error)
+    app.add_exception_handler(RequestValidationError, answer_error)

@@ -1,30 +1,41 @@
-"""Answers as bytes: JSON, PNG, multipart or zip. Runs off the event loop."""
+"""Answers as bytes: what all forms share, and how an answer is sent."""
 
-import base64
-import io
-import json
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from model.interface.codec import Pixels, encode_png
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
+
 from model.interface.overlay import draw_overlay
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
+from service.http.forms import Facts, Form
+from service.http.uploads import Uploads
 
-BOUNDARY = "upsnet-panoptic-answer"
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A body and its type."""
-
-    content: bytes
-    media_type: str
+SENT_AT_ONCE_BYTES = 1 << 18
 
 
-def describe(panoptic: Panoptic, model: str, request_id: str) -> dict[str, Any]:
+def build(
+    form: Form,
+    panoptic: Panoptic,
+    model: str,
+    request_id: str,
+    photo: Pixels | None = None,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+) -> bytes:
+    """The body of an answer. Takes milliseconds: larger ones are built off the event loop.
+
+    Args:
+        form: the negotiated form.
+        panoptic: the segmentation.
+        model: the model's name, as clients see it.
+        request_id: repeated in the answer.
+        photo: (H, W, 3) uint8; where given, the picture is the overlay on it and not the map of ids.
+        colors: by category id, for the overlay.
+    """
+    pixels = panoptic.segment_ids if photo is None else draw_overlay(photo, panoptic, colors or {})
+    return form.build(describe(panoptic, model, request_id), pixels)
+
+
+def describe(panoptic: Panoptic, model: str, request_id: str) -> Facts:
     """The JSON of an answer, without the PNG."""
     height, width = panoptic.segment_ids.shape
     return {
@@ -36,54 +47,26 @@ def describe(panoptic: Panoptic, model: str, request_id: str) -> dict[str, Any]:
     }
 
 
-def build(
-    form: str,
-    panoptic: Panoptic,
-    model: str,
-    request_id: str,
-    photo: Pixels | None = None,
-    colors: Mapping[int, tuple[int, int, int]] | None = None,
-) -> Answer:
-    """An answer in one of the negotiated forms.
+class CountedResponse(Response):
+    """An answer that is sent as fast as its client takes it, and counted until it has.
 
     Args:
-        form: of `negotiation.FORMS`.
-        panoptic: the segmentation.
-        model: as clients see it.
-        request_id: to be repeated in the answer.
-        photo: (H, W, 3) uint8; where given, the picture is the overlay on it and not the map of ids.
-        colors: by category id, for the overlay.
+        uploads: where its bytes are counted.
+        content: the body.
+        headers: added to those of every answer.
+        media_type: for Content-Type.
     """
-    facts = describe(panoptic, model, request_id)
-    text = to_json(facts)
-    pixels = panoptic.segment_ids if photo is None else draw_overlay(photo, panoptic, colors or {})
-    if form == "image/png":
-        return Answer(encode_png(pixels, {"panoptic": text}), form)
-    png = encode_png(pixels)
-    if form == "application/json":
-        return Answer(text[:-1].encode() + b',"png":"' + base64.b64encode(png) + b'"}', form)
-    if form == "multipart/mixed":
-        return Answer(_multipart(text.encode(), png), f"{form}; boundary={BOUNDARY}")
-    return Answer(_zip(facts, png), form)
 
+    def __init__(self, uploads: Uploads, content: bytes, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(content, 200, headers, media_type)
+        self._uploads = uploads
 
-def _multipart(text: bytes, png: bytes) -> bytes:
-    lines = [f"--{BOUNDARY}".encode(), b"Content-Type: application/json", b"", text]
-    lines += [f"--{BOUNDARY}".encode(), b"Content-Type: image/png", b"", png, f"--{BOUNDARY}--".encode(), b""]
-    return b"\r\n".join(lines)
-
-
-def _zip(facts: dict[str, Any], png: bytes) -> bytes:
-    """A COCO-panoptic folder of one image, as panopticapi reads it."""
-    segments = facts["segments_info"]
-    labels = {s["category_id"]: {"name": s["category"], "isthing": int(s["isthing"])} for s in segments}
-    folder = {
-        "images": [{"id": 1, "file_name": "image.jpg", **facts["image"]}],
-        "annotations": [{"image_id": 1, "file_name": "image.png", "segments_info": segments}],
-        "categories": [{"id": number, **label} for number, label in sorted(labels.items())],
-    }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("panoptic.json", json.dumps(folder))
-        archive.writestr("panoptic/image.png", png)
-    return buffer.getvalue()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send it piece by piece: the server waits before each until the client has taken those before it."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        body = memoryview(self.body)
+        with self._uploads.holding(len(body)):
+            for start in range(0, len(body), SENT_AT_ONCE_BYTES):
+                piece = bytes(body[start : start + SENT_AT_ONCE_BYTES])
+                more = start + SENT_AT_ONCE_BYTES < len(body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})

@@ -1,4 +1,4 @@
-"""What the answers look like, for clients and for the OpenAPI page."""
+"""The JSON of answers, for clients and for /docs."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The bytes of bodies that are under way or wait to be decoded, and of answers, bounded over all requests."""
+"""The bytes of all bodies until they are decoded, and of all answers until they are sent: counted and bounded."""
 
 import contextlib
 import io
@@ -8,12 +8,15 @@ from service.errors import UploadsFullError
 
 
 class Uploads:
-    """What all bodies, and answers that are not sent yet, hold together; it is bodies that are refused.
+    """The bytes that bodies and unsent answers hold together. At the bound bodies are refused, never answers.
 
-    Bytes count when they are here: to announce many costs nothing and holds nothing.
+    Bytes count when they have come: a client that only announces many holds nothing.
 
     Args:
-        max_bytes: that may be held; a body that is alone is taken whatever its size.
+        max_bytes: the bound; a body that is alone is taken whatever its size.
+
+    Attributes:
+        held: bytes that count now.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -24,11 +27,11 @@ class Uploads:
         """Refuse a body, or a piece of it, before it is taken.
 
         Args:
-            size: bytes that it has, by its own account.
+            size: bytes that are to come.
             own: bytes that the same body holds already.
 
         Raises:
-            UploadsFullError: there is no room for it now.
+            UploadsFullError: there is no room for them now.
         """
         if self.held > own and self.held + size > self._max_bytes:
             raise UploadsFullError()
@@ -44,10 +47,13 @@ class Uploads:
 
 
 class Upload:
-    """One body while it grows; a context that gives its bytes up.
+    """One body while it grows; a context at whose end its bytes are freed.
 
     Args:
-        uploads: that it counts among.
+        uploads: where its bytes are counted.
+
+    Attributes:
+        size: bytes that it holds.
     """
 
     def __init__(self, uploads: Uploads) -> None:
@@ -59,10 +65,10 @@ class Upload:
         """Refuse what is to come, before it is taken.
 
         Args:
-            size: bytes of it.
+            size: bytes that are to come.
 
         Raises:
-            UploadsFullError: there is no room for it now.
+            UploadsFullError: there is no room for them now.
         """
         self._uploads.check(size, self.size)
 
@@ -79,7 +85,7 @@ class Upload:
 
     @property
     def content(self) -> bytes:
-        """All of it; not copied."""
+        """The whole body, without a copy."""
         return self._file.getvalue()
 
     def __enter__(self) -> "Upload":

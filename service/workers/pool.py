@@ -1,22 +1,20 @@
-"""One supervised process per device behind the same `run`.
+"""One supervised worker process for each device, behind one `run`.
 
-A process that ends is started again, with a back-off that grows until one is ready. What it had when it ended is for
-the batcher to repeat (`recovery`). This process, the front, never imports torch.
+A worker that ends is started again, after a delay that doubles with each failed start. The batcher repeats the batches
+that the lost worker had (`service.batching.recovery`). The front, which runs the pool, never imports torch.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
-from model.interface import categories
-from model.interface.categories import Category
-from model.interface.panoptic import Panoptic
-from model.interface.scale import padded_size
-from service.errors import DeviceLostError, WorkerStartError
+from model.interface.panoptic import Panoptic, Pixels
+from model.interface.served import ServedModel
+from service.errors import DeviceLostError, SharedMemoryError, WorkerStartError
 from service.workers.process import Factory
-from service.workers.shared_memory import Pixels, SharedMemoryError, check_room
+from service.workers.shared_memory import check_room
 from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -25,45 +23,27 @@ FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class ServedMetadata:
-    """The archive's metadata as its workers tell it; `model.archive.Metadata` would bring torch into the front.
-
-    Attributes:
-        fields: as `metadata.json` holds them.
-        categories: in semantic order.
-    """
-
-    fields: dict[str, Any]
-    categories: tuple[Category, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As `metadata.json` holds it."""
-        return self.fields
-
-
 class PoolObserver(Protocol):
-    """Where the pool tells what happens, for metrics."""
+    """Hears of restarts and memory, for metrics."""
 
     def worker_restarted(self) -> None:
-        """A worker that had been ready is started again."""
+        """A worker is started in place of one that ended."""
 
     def device_memory_changed(self, device: str, used: int) -> None:
-        """Bytes that a device's worker holds."""
+        """Bytes that a worker holds on its device."""
 
     def device_memory_found(self, device: str, total: int) -> None:
         """Bytes that a device has."""
 
 
 class WorkerPool:
-    """The workers of a service.
+    """The workers of a service; a `Backend` of the engine.
 
     Args:
-        factories: one a device, by the device's name; each makes its predictor in its own process.
-        warmup_sizes: heights and widths each worker runs before it is ready.
-        max_pixels: of the largest image; the start is refused where shared memory cannot hold it.
-        on_change: called with the number of live workers when it changes.
-        observer: told of restarts and memory.
+        factories: by the name of a device, what makes the predictor for it in the worker's process.
+        warmup_sizes: heights and widths that each worker runs before it is ready.
+        max_pixels: pixels of the largest image that shared memory must have room for.
+        observer: hears of restarts and memory.
     """
 
     def __init__(
@@ -72,68 +52,30 @@ class WorkerPool:
         *,
         warmup_sizes: Sequence[tuple[int, int]] = (),
         max_pixels: int = 40_000_000,
-        on_change: Callable[[int], None] | None = None,
         observer: PoolObserver | None = None,
     ) -> None:
         self._factories, self._warmup_sizes, self._max_pixels = factories, warmup_sizes, max_pixels
-        self._on_change, self._observer = on_change, observer
+        self._observer = observer
+        self._on_change: Callable[[int], None] | None = None
+        self._served: ServedModel | None = None
         self._live: dict[str, Worker] = {}
         self._workers: set[Worker] = set()
         self._keepers: list[asyncio.Task[None]] = []
-        self.description: dict[str, Any] = {}
-        self.restarts = 0
 
     @property
     def live(self) -> int:
         """Workers that are ready."""
         return len(self._live)
 
-    @property
-    def concurrency(self) -> int:
-        """Workers when all are ready."""
-        return len(self._factories)
+    def watch(self, on_change: Callable[[int], None], /) -> None:
+        """Call `on_change` with the number of live workers whenever it changes."""
+        self._on_change = on_change
 
-    @property
-    def metadata(self) -> ServedMetadata:
-        """Of the archive that is served."""
-        fields = self.description["metadata"]
-        return ServedMetadata(fields, categories.parse(fields["categories"]))
-
-    @property
-    def device(self) -> str:
-        """The devices as their workers name them, comma-separated."""
-        return str(self.description["device"]) if len(self._factories) == 1 else ",".join(self._factories)
-
-    @property
-    def precision(self) -> str:
-        """The network's type on its devices."""
-        return str(self.description["precision"])
-
-    @property
-    def kernel(self) -> str:
-        """The form of its deformable convolutions."""
-        return str(self.description["kernel"])
-
-    @property
-    def model_name(self) -> str:
-        """The archive's name and the first of its digest."""
-        return str(self.description["model_name"])
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Of the workers that are ready."""
-        return [worker.pid for worker in self._live.values()]
-
-    def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width the network works at: images that agree in it can share a batch."""
-        scale = self.description["metadata"]["test_scale"]
-        return padded_size(height, width, scale["short_side"], scale["long_side"])
-
-    async def start(self) -> None:
-        """Return when every worker is ready.
+    async def start(self) -> ServedModel:
+        """Start every worker and wait until all are ready; what they serve, its device a list where they are several.
 
         Raises:
-            WorkerStartError: one cannot start, or shared memory is too small; the message is one line.
+            WorkerStartError: a worker cannot start, or shared memory is too small; the message is one line.
         """
         try:
             await asyncio.to_thread(check_room, self._max_pixels)
@@ -152,14 +94,17 @@ class WorkerPool:
             asyncio.ensure_future(self._keep(device, worker))
             for device, worker in zip(self._factories, workers, strict=True)
         ]
+        served = workers[0].served
+        return served if len(workers) == 1 else replace(served, device=",".join(self._factories))
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image, from the worker that has least to do.
 
         Raises:
-            DeviceLostError: no worker lives, or the one that had the batch ended.
+            DeviceLostError: no worker is ready, or the one that had the batch ended.
             OutOfDeviceMemoryError: the batch is too large for the device.
             PredictionError: the predictor failed.
+            SharedMemoryError: there is none left for the batch.
         """
         if not self._live:
             raise DeviceLostError("No worker is ready.", started=False)
@@ -168,7 +113,7 @@ class WorkerPool:
             return await worker.run(images)
         finally:
             if self._observer:
-                self._observer.device_memory_changed(worker.description["device"], worker.device_memory)
+                self._observer.device_memory_changed(worker.served.device, worker.device_memory)
 
     async def close(self) -> None:
         """End all workers."""
@@ -186,13 +131,13 @@ class WorkerPool:
         except BaseException:
             await self._stop(worker)
             raise
-        self.description = self.description or worker.description
+        self._served = self._served or worker.served
         self._live[device] = worker
-        log.info("Worker %d is ready on %s.", worker.pid, worker.description["device"])
+        log.info("Worker %d is ready on %s.", worker.pid, worker.served.device)
         worker.ended.add_done_callback(lambda _: self._bury(device, worker))
         if self._observer:
-            self._observer.device_memory_changed(worker.description["device"], worker.device_memory)
-            self._observer.device_memory_found(worker.description["device"], worker.description["device_memory_total"])
+            self._observer.device_memory_changed(worker.served.device, worker.device_memory)
+            self._observer.device_memory_found(worker.served.device, worker.device_memory_total)
         self._tell()
         return worker
 
@@ -202,9 +147,9 @@ class WorkerPool:
         Raises:
             WorkerStartError: the archive is not the one that is served.
         """
-        found = worker.description["model_name"]
-        if self.description and found != self.model_name:
-            raise WorkerStartError(f"The archive has become {found}; {self.model_name} is served. Restart the service.")
+        found, served = worker.served.name, self._served
+        if served and found != served.name:
+            raise WorkerStartError(f"The archive has become {found}; {served.name} is served. Restart the service.")
 
     async def _stop(self, worker: Worker) -> None:
         await worker.stop()
@@ -223,7 +168,6 @@ class WorkerPool:
             await self._stop(worker)
             delay = FIRST_DELAY_SECONDS
             while True:
-                self.restarts += 1
                 if self._observer:
                     self._observer.worker_restarted()
                 try:

@@ -1,7 +1,7 @@
-"""What runs in a worker: one predictor on one device, batches in over shared memory, maps out the same way.
+"""The program of a worker: one predictor on one device. Images and maps pass through shared memory.
 
-The front starts it with `spawn`; nothing of the front's memory, threads or CUDA state comes along. It ends with its
-front, even one that was killed.
+The front starts it with `spawn`, so it inherits no memory, threads or CUDA state. It ends when the front ends, even if
+the front was killed.
 """
 
 import logging
@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection, parent_process, reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol, assert_never
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels
+from model.interface.served import ServedModel
 from service.logs import set_up_logging
-from service.workers.shared_memory import Block, Pixels, Place
+from service.workers import messages
+from service.workers.shared_memory import Block
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +30,16 @@ _STICKY = ("cuda error", "device-side assert", "cublas", "cudnn_status", "hip er
 
 
 class Predictor(Protocol):
-    """What a factory makes; `model.predictor.Predictor` is one."""
+    """What a factory makes; `model.predictor.Predictor` is one.
 
-    metadata: Any
-    device: str
-    precision: str
-    kernel: str
-    model_name: str
+    Attributes:
+        served: the model that it has loaded.
+    """
+
+    served: ServedModel
 
     def predict(self, images: list[Pixels]) -> list[Panoptic]:
-        """One answer an image."""
+        """One answer an image, in order."""
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Run images of these heights and widths."""
@@ -46,7 +49,7 @@ Factory = Callable[[], Predictor]
 
 
 def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
-    """The predictor of an archive; torch is imported here, in the worker, and nowhere else of the service."""
+    """The predictor of an archive. torch is imported here, in the worker, and nowhere else in the service."""
     set_up_logging(log_form, log_level)
     from model.predictor import Predictor as ArchivePredictor
 
@@ -54,36 +57,44 @@ def load_predictor(path: Path, device: str, precision: str, log_form: str, log_l
 
 
 def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
-    """Load, warm up, say so, and answer batches until the front closes the pipe."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # meant for the front, which drains first
+    """Load, warm up, say so, and answer batches until the front closes the pipe.
+
+    Args:
+        pipe: the worker's end of the pipe to the front.
+        factory: makes the predictor.
+        warmup_sizes: heights and widths to run before the worker is ready.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # they are meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         predictor = factory()
         predictor.warm_up(warmup_sizes)
-        pipe.send(("ready", _description(predictor), _device_memory()))
+        pipe.send(messages.Ready(predictor.served, _device_memory(), _device_memory_total()))
     except Exception as error:
-        pipe.send(("refused", _one_line(error)))
+        pipe.send(messages.Refused(_one_line(error)))
         return
     blocks: dict[int, Block] = {}
     while True:
         try:
-            message = pipe.recv()
+            message: messages.ToWorker = pipe.recv()
         except (EOFError, OSError):
             return
-        if message[0] == "block":
-            blocks[message[1]] = Block(message[1], reduction.recv_handle(pipe), message[2])
-        elif message[0] == "forget":
-            blocks.pop(message[1]).close()
-        else:
-            _, batch, block, places = message
-            pipe.send((*_answer(predictor, blocks[block], places), batch, _device_memory()))
+        match message:
+            case messages.NewBlock(number, size):
+                blocks[number] = Block(number, reduction.recv_handle(pipe), size)
+            case messages.Forget(number):
+                blocks.pop(number).close()
+            case messages.Batch(block=number):
+                pipe.send(_answer(predictor, blocks[number], message))
+            case _:  # a bug: the process ends with a trace
+                assert_never(message)
 
 
 def classify(error: Exception) -> str:
-    """`memory`, `sticky` (no later call on this device can succeed) or `failed`.
+    """What an error means: `memory`, `sticky` (no later call on this device can succeed) or `failed`.
 
-    A scripted operator's errors arrive as plain RuntimeError, so the message has to do.
+    Errors of a scripted operator arrive as plain RuntimeError, so only the message tells them apart.
     """
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(sign in text for sign in _SHORTAGES):
@@ -91,15 +102,15 @@ def classify(error: Exception) -> str:
     return "sticky" if any(sign in text for sign in _STICKY) else "failed"
 
 
-def _answer(predictor: Predictor, block: Block, places: list[Place]) -> tuple[str, Any]:
+def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messages.FromWorker:
     """Run one batch; its maps go to the block, the rest into the message."""
     try:
-        answers = predictor.predict([block.pixels(place) for place in places])
-        if len(answers) != len(places):
-            raise RuntimeError(f"{len(places)} images gave {len(answers)} answers. This is a bug.")
-        for place, answer in zip(places, answers, strict=True):
+        answers = predictor.predict([block.pixels(place) for place in batch.places])
+        if len(answers) != len(batch.places):
+            raise RuntimeError(f"{len(batch.places)} images gave {len(answers)} answers. This is a bug.")
+        for place, answer in zip(batch.places, answers, strict=True):
             block.map(place)[...] = answer.segment_ids
-        return "done", [answer.segments for answer in answers]
+        return messages.Done(batch.number, [answer.segments for answer in answers], _device_memory())
     except Exception as error:
         kind = classify(error)
         if kind == "sticky":
@@ -107,7 +118,8 @@ def _answer(predictor: Predictor, block: Block, places: list[Place]) -> tuple[st
             os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
         if kind == "memory":
             _empty_cache()
-        return kind, _one_line(error)
+            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory())
+        return messages.Failed(batch.number, _one_line(error), _device_memory())
 
 
 def _end_with_parent() -> None:
@@ -122,10 +134,10 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
-def _cuda() -> Any:
+def _cuda() -> ModuleType | None:
     """`torch.cuda` where the predictor uses it; this module never imports torch."""
-    torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+    cuda = sys.modules.get("torch.cuda")
+    return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 def _empty_cache() -> None:
@@ -146,14 +158,3 @@ def _device_memory_total() -> int:
     if cuda := _cuda():
         return int(cuda.mem_get_info()[1])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _description(predictor: Predictor) -> dict[str, Any]:
-    return {
-        "metadata": predictor.metadata.to_json(),
-        "device": predictor.device,
-        "precision": predictor.precision,
-        "kernel": predictor.kernel,
-        "model_name": predictor.model_name,
-        "device_memory_total": _device_memory_total(),
-    }

@@ -1,8 +1,7 @@
-"""Memory that two processes share and that ends with them.
+"""Memory that the front and a worker share: a batch's pixels and the maps that answer it lie in one block.
 
-Blocks are anonymous (`memfd`): they have no name to leak, so the kernel frees them when the last process that holds
-them ends, however it ends; and they count against the memory of the container, not against the size of /dev/shm.
-The pixels of a batch and the maps that answer it lie in one block.
+Blocks are anonymous (`memfd`). They have no name that could be left behind: the kernel frees them when the last process
+that holds them ends, however it ends. They count as memory of the container, not against the size of /dev/shm.
 """
 
 import contextlib
@@ -14,18 +13,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from model.interface.panoptic import Pixels
+from service.errors import SharedMemoryError
 
 SMALLEST_BLOCK = 1 << 20
 IDLE_BLOCKS = 4
+"""How many idle blocks are kept."""
 IDLE_BYTES, CALM_BYTES = 256 << 20, 32 << 20
-"""Of idle blocks, while batches come and after a while without: new memory costs a large image a tenth of a second."""
-
-
-class SharedMemoryError(Exception):
-    """Shared memory cannot be had; the message is one line and says what to do."""
+"""How many bytes of idle blocks are kept, while batches come and after a while without any. New memory costs a large
+image a tenth of a second."""
 
 
 class Place(NamedTuple):
@@ -41,7 +38,7 @@ class Block:
 
     Args:
         number: what both sides call it.
-        descriptor: of the memory; the block owns it.
+        descriptor: file descriptor of the memory, which the block owns.
         size: bytes.
     """
 
@@ -61,7 +58,7 @@ class Block:
         return np.frombuffer(self._memory, np.uint8, area, offset).reshape(place.height, place.width)
 
     def close(self) -> None:
-        """Give the memory back; where a view still lives, as soon as it ends."""
+        """Give the memory back; while a view of it exists, as soon as that ends."""
         with contextlib.suppress(BufferError):
             self._memory.close()
         if self.descriptor >= 0:
@@ -73,7 +70,7 @@ def allocate(number: int, size: int) -> Block:
     """A block of at least `size` bytes, a power of two.
 
     Raises:
-        SharedMemoryError: there is not so much.
+        SharedMemoryError: there is not that much memory.
     """
     size = max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
     if hasattr(os, "memfd_create"):
@@ -90,13 +87,10 @@ def allocate(number: int, size: int) -> Block:
 
 
 def check_room(pixels: int) -> None:
-    """Make sure that the largest image fits.
-
-    Args:
-        pixels: of the image.
+    """Make sure that there is room for one image of so many pixels and its map.
 
     Raises:
-        SharedMemoryError: it does not.
+        SharedMemoryError: there is not.
     """
     size = 4 * pixels
     block = allocate(0, size)
@@ -114,7 +108,7 @@ def check_room(pixels: int) -> None:
 
 
 def layout(shapes: Sequence[tuple[int, ...]]) -> tuple[list[Place], int]:
-    """Places of images of these (height, width, ...) side by side, and the bytes of all."""
+    """Places for images of these (height, width, ...) side by side, and the bytes that they take together."""
     places, offset = [], 0
     for height, width, *_ in shapes:
         places.append(Place(offset, height, width))
@@ -123,17 +117,17 @@ def layout(shapes: Sequence[tuple[int, ...]]) -> tuple[list[Place], int]:
 
 
 class Blocks:
-    """The blocks of one worker; a few idle ones are kept, their pages warm."""
+    """The blocks of one worker; a few idle ones are kept, so that the next batch needs no new memory."""
 
     def __init__(self) -> None:
         self._made = 0
         self._idle: list[Block] = []
 
     def take(self, size: int) -> tuple[Block, bool]:
-        """The smallest idle block that is large enough, or else a new one, and whether it is new.
+        """The smallest idle block that is large enough, or else a new one; and whether it is new.
 
         Raises:
-            SharedMemoryError: there is none to be had.
+            SharedMemoryError: there is not enough memory for a new one.
         """
         fitting = [block for block in self._idle if block.size >= size]
         if fitting:
@@ -144,12 +138,12 @@ class Blocks:
         return allocate(self._made, size), True
 
     def give(self, block: Block) -> list[Block]:
-        """Take a block back; returns those that are closed for it."""
+        """Take a block back; the blocks that are closed to stay within the limits."""
         self._idle.append(block)
         return self.trim(IDLE_BYTES)
 
     def trim(self, most_bytes: int) -> list[Block]:
-        """Close the largest blocks until a few of so many bytes are left; returns them."""
+        """Close the largest idle blocks until few, of at most `most_bytes` together, are left; the closed ones."""
         closed = []
         while len(self._idle) > IDLE_BLOCKS or self.idle_bytes > most_bytes:
             largest = max(self._idle, key=lambda idle: idle.size)
@@ -160,11 +154,11 @@ class Blocks:
 
     @property
     def idle_bytes(self) -> int:
-        """Of the blocks that are kept."""
+        """Bytes of the idle blocks together."""
         return sum(idle.size for idle in self._idle)
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close all idle blocks."""
         for block in self._idle:
             block.close()
         self._idle.clear()

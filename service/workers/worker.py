@@ -1,4 +1,4 @@
-"""The front's side of one worker: starts it, hands it batches, collects its answers, notices its end."""
+"""The front's side of one worker: starts it, gives it batches, collects its answers, notices its end."""
 
 import asyncio
 import atexit
@@ -10,29 +10,28 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
-from typing import Any, TypeVar
+from typing import TypeVar, assert_never
 
 import numpy as np
 
-from model.interface.panoptic import Panoptic
+from model.interface.panoptic import Panoptic, Pixels, Segment
+from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
+from service.workers import messages
 from service.workers.process import Factory, main
-from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Pixels, Place, layout
+from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 HANG_SECONDS = 120.0
-"""A batch that takes longer will never end, so its worker is killed; batches ahead of it have as long."""
-
+"""A batch that takes longer is taken to hang, and its worker is killed; each batch before it has as long."""
 CALM_SECONDS = 5.0
-"""Without a batch, after which the memory of large ones is given back."""
-
+"""After so long without a batch, the memory of large batches is given back."""
 STOPPED_SECONDS = 5
-"""That a process may be stopped by SIGSTOP, as some tools do for a moment."""
-
+"""How long a process may stay stopped by SIGSTOP: some tools stop one for a moment."""
 COPIED_AT_ONCE_BYTES = 2 << 20
-"""Pixels of a batch that the event loop copies itself: at most half a millisecond."""
+"""The event loop itself copies at most so many bytes of a batch: half a millisecond."""
 
 
 @dataclass(eq=False)
@@ -42,25 +41,28 @@ class _Order:
     images: list[Pixels]
     block: Block
     places: list[Place]
-    answer: asyncio.Future[list[Any]]
+    answer: asyncio.Future[list[tuple[Segment, ...]]]
 
 
 class Worker:
-    """One process; a new one is a new `Worker`.
+    """One worker process; for a new process there is a new `Worker`.
 
     Args:
         factory: makes the predictor, in the process.
         warmup_sizes: heights and widths to run before it is ready.
 
     Raises:
-        WorkerStartError: this process has too much open.
+        WorkerStartError: the front has too many files open.
 
     Attributes:
-        description: metadata, device, precision, kernel and model_name of its predictor, once ready.
-        device_memory: bytes it last said to hold.
-        ended: done when the process is no more.
-        outstanding: batches that `run` was called with and has not returned from.
+        served: what its predictor has loaded; set by `start`.
+        device_memory: bytes that it holds on its device, as it last said.
+        device_memory_total: bytes that its device has.
+        ended: done when the process has ended.
+        outstanding: calls of `run` that have not returned.
     """
+
+    served: ServedModel
 
     def __init__(self, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -68,10 +70,9 @@ class Worker:
         self._orders: dict[int, _Order] = {}
         self._sent = 0
         self.outstanding = 0
-        self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._ready: asyncio.Future[ServedModel] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self.description: dict[str, Any] = {}
-        self.device_memory = self.pid = 0
+        self.device_memory = self.device_memory_total = self.pid = 0
         self._spawned: asyncio.Future[None] | None = None
         self._calm: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Future[None] | None = None
@@ -86,7 +87,7 @@ class Worker:
         """Return when its predictor is loaded and warm.
 
         Raises:
-            WorkerStartError: it refused, ended before, or the host has no room for a process.
+            WorkerStartError: it cannot load the predictor, ended before, or the host has no room for a process.
         """
         self._spawned = self._loop.run_in_executor(None, self._process.start)
         try:
@@ -98,16 +99,16 @@ class Worker:
         self._far_end.close()  # so that its end of the pipe ends with it
         self._loop.add_reader(self._pipe.fileno(), self._read)
         self._look_whether_stopped(0)
-        self.description = await self._ready
+        self.served = await self._ready
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image.
 
         Raises:
-            DeviceLostError: the worker ended first.
+            DeviceLostError: the worker ended before it answered.
             OutOfDeviceMemoryError: the batch is too large for the device.
             PredictionError: the predictor failed.
-            SharedMemoryError: there is not enough of it.
+            SharedMemoryError: there is not enough memory for the batch.
         """
         places, size = layout([image.shape for image in images])
         block = self._take_block(size)
@@ -117,7 +118,7 @@ class Worker:
         try:
             await self._copy(_write, order)
             self._sent += 1
-            self._send(("batch", self._sent, block.number, places))
+            self._send(messages.Batch(self._sent, block.number, places))
             self._orders[self._sent] = order
             segments = await order.answer
             maps = await self._copy(_read_maps, order)
@@ -128,7 +129,7 @@ class Worker:
             self._give_block(block)
 
     async def _copy(self, copy: Callable[[_Order], Value], order: _Order) -> Value:
-        """Do it here where it takes less than a change of threads, else on a thread."""
+        """Copy here where that takes less time than a change of threads, else on a thread."""
         if sum(image.nbytes for image in order.images) <= COPIED_AT_ONCE_BYTES:
             return copy(order)
         return await asyncio.to_thread(copy, order)
@@ -153,7 +154,7 @@ class Worker:
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)
         if new:
-            self._send(("block", block.number, block.size))
+            self._send(messages.NewBlock(block.number, block.size))
             reduction.send_handle(self._pipe, block.descriptor, self.pid)
         return block
 
@@ -171,9 +172,9 @@ class Worker:
     def _forget(self, closed: list[Block]) -> None:
         for block in closed:
             with contextlib.suppress(DeviceLostError):  # then it has nothing to forget
-                self._send(("forget", block.number))
+                self._send(messages.Forget(block.number))
 
-    def _send(self, message: tuple[Any, ...]) -> None:
+    def _send(self, message: messages.ToWorker) -> None:
         if not self.ended.done():
             try:
                 self._pipe.send(message)
@@ -184,30 +185,42 @@ class Worker:
 
     def _read(self) -> None:
         try:
-            self._take(*self._pipe.recv())
+            self._take(self._pipe.recv())
         except (EOFError, OSError):
             self._lose("it ended unasked")
+        except Exception:  # a bug: nothing that it says from here on can be trusted
+            self._lose("it sent an unknown message")
+            raise
 
-    def _take(self, kind: str, content: Any, *rest: int) -> None:
-        if kind == "ready":
-            self.device_memory = rest[0]
-            self._ready.set_result(content)
-        elif kind == "refused":
-            self._ready.set_exception(WorkerStartError(content))
+    def _take(self, message: messages.FromWorker) -> None:
+        match message:
+            case messages.Ready(served, memory, total):
+                self.device_memory, self.device_memory_total = memory, total
+                self._ready.set_result(served)
+            case messages.Refused(reason):
+                self._ready.set_exception(WorkerStartError(reason))
+            case messages.Done(number, segments, memory):
+                self._answer(number, memory, segments)
+            case messages.OutOfMemory(number, reason, memory):
+                self._answer(number, memory, OutOfDeviceMemoryError(reason))
+            case messages.Failed(number, reason, memory):
+                self._answer(number, memory, PredictionError(reason))
+            case _:
+                assert_never(message)
+
+    def _answer(self, number: int, device_memory: int, found: list[tuple[Segment, ...]] | Exception) -> None:
+        """Give one batch its segments or its error; whoever asked may have left."""
+        self.device_memory = device_memory
+        answer = self._orders.pop(number).answer
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
         else:
-            number, self.device_memory = rest
-            answer = self._orders.pop(number).answer
-            if answer.done():
-                return
-            if kind == "done":
-                answer.set_result(content)
-            elif kind == "memory":
-                answer.set_exception(OutOfDeviceMemoryError(content))
-            else:
-                answer.set_exception(PredictionError(content))
+            answer.set_result(found)
 
     def _lose(self, reason: str, by_us: bool = False) -> None:
-        """The process is no more: fail what it had; only the first of its batches can be the cause."""
+        """Note the end of the process, and fail the batches that it had; only the first of them can be the cause."""
         if self.ended.done():
             return
         if not self._pipe.closed:
@@ -226,7 +239,7 @@ class Worker:
         self._blocks.close()
 
     def _look_whether_stopped(self, seen: int) -> None:
-        """End a process that was stopped by a signal, and not let go on: its pipe is open, and nothing comes."""
+        """Kill a process that a signal has stopped for long: its pipe stays open, and nothing comes."""
         if self.ended.done() or not hasattr(os, "waitid"):
             return
         with contextlib.suppress(ChildProcessError):

@@ -1,4 +1,4 @@
-"""S1-S4 and S6-S8 of TARGETS against LitServe, in one run.
+"""The service against LitServe, in one run.
 
     uv run --with litserve==0.2.19 python -m tests.comparison
 
@@ -127,21 +127,21 @@ async def compare(seconds: float) -> None:
 
 def show(rows: dict[str, dict[Any, Any]], live: float) -> None:
     ours, theirs, bare = rows["ours"], rows["LitServe"], bare_call_ms()
-    print("| # | what | ours | LitServe | ratio |\n|---|---|---|---|---|")
+    print("| what | ours | LitServe | ratio |\n|---|---|---|---|")
     for clients in CLIENTS:
         a, b = ours[clients], theirs[clients]
         share = f"{a['rate']:.1f}/s ({100 * a['rate'] / IDEAL:.1f} % of ideal)"
-        print(f"| S1, S2 | {clients} clients, requests | {share} | {b['rate']:.1f}/s | {a['rate'] / b['rate']:.2f}x |")
-        print(f"| S2 | {clients} clients, p99 | {a['p99']:.0f} ms | {b['p99']:.0f} ms | {a['p99'] / b['p99']:.2f}x |")
+        print(f"| {clients} clients, requests | {share} | {b['rate']:.1f}/s | {a['rate'] / b['rate']:.2f}x |")
+        print(f"| {clients} clients, p99 | {a['p99']:.0f} ms | {b['p99']:.0f} ms | {a['p99'] / b['p99']:.2f}x |")
         if a["failed"] or b["failed"]:
-            print(f"| | {clients} clients, failed | {a['failed']:.0f} | {b['failed']:.0f} | |")
+            print(f"| {clients} clients, failed | {a['failed']:.0f} | {b['failed']:.0f} | |")
     a, b = ours[1]["p50"] - bare, theirs[1]["p50"] - bare
-    print(f"| S3 | added p50 at one client | {a:.1f} ms | {b:.1f} ms | {a / b:.2f}x |")
+    print(f"| added p50 at one client | {a:.1f} ms | {b:.1f} ms | {a / b:.2f}x |")
     a, b = ours[64]["cpu"], theirs[64]["cpu"]
-    print(f"| S4 | server CPU a request, 64 clients | {a:.2f} ms | {b:.2f} ms | {a / b:.2f}x |")
-    print(f"| S8 | of it, the event loop's thread | {ours[64]['loop']:.2f} ms | | |")
-    print(f"| S6 | idle CPU | {ours['idle']:.1f} % | {theirs['idle']:.1f} % | |")
-    print(f"| S7 | /health/live p99 at 64 clients | {live:.1f} ms | | |")
+    print(f"| server CPU a request, 64 clients | {a:.2f} ms | {b:.2f} ms | {a / b:.2f}x |")
+    print(f"| of it, the event loop's thread | {ours[64]['loop']:.2f} ms | | |")
+    print(f"| idle CPU | {ours['idle']:.1f} % | {theirs['idle']:.1f} % | |")
+    print(f"| /health/live p99 at 64 clients | {live:.1f} ms | | |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""S7 of TARGETS: how long the event loop is held: `python -m tests.comparison.hold`.
+"""How long the event loop is held: `python -m tests.comparison.hold`.
 
 The service runs on asyncio's own loop here, whose every callback is timed; the client is another process. CPU time is
 the loop's own doing, wall time also what other programs and threads took from it.
@@ -72,8 +72,7 @@ async def scenario() -> None:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False, http=GuardedProtocol))
     settle()
     serving = asyncio.ensure_future(server.serve())
-    while app.state.engine.reason_not_ready:
-        await asyncio.sleep(0.05)
+    await app.state.engine.wait_ready()
     spans = time_callbacks()
     print("| answers | event loop held, CPU: most | p99.9 | wall: most | p99.9 |\n|---|---|---|---|---|")
     for form, clients in [(form, 1) for form in FORMS] + [("application/json", 64)]:

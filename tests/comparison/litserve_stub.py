@@ -7,7 +7,8 @@ import litserve
 from fastapi import Request, Response
 from numpy.typing import NDArray
 
-from model.interface.codec import decode, encode_png, ids_to_rgb
+from model.interface.codec import decode, encode_png
+from tests.ids import ids_to_rgb
 from tests.service.emulated import standard
 
 

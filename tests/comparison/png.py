@@ -1,4 +1,4 @@
-"""S5 of TARGETS: our PNG writer against Pillow's default on real maps: `python -m tests.comparison.png FOLDER`.
+"""Our PNG writer against Pillow's default on real maps: `python -m tests.comparison.png FOLDER`.
 
 FOLDER holds panoptic PNGs, such as the annotations of COCO; each is relabelled 1, 2, 3 ... as our answers are.
 """
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
+from tests.ids import ids_to_rgb
 
 
 def read_map(path: Path) -> Any:
@@ -62,7 +63,7 @@ def main() -> None:
     bytes_ratio = sum(ours for ours, _ in sizes) / sum(theirs for _, theirs in sizes)
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     print(
-        f"S5: {len(times)} maps, pixels identical: {medians[0]:.2f} ms against Pillow's {medians[1]:.2f} ms (CPU), "
+        f"{len(times)} maps, pixels identical: {medians[0]:.2f} ms against Pillow's {medians[1]:.2f} ms (CPU), "
         f"{statistics.median(ratios):.1f}x as fast ({ratios[0]:.1f}-{ratios[-1]:.1f}x), {bytes_ratio:.2f}x the bytes"
     )
 

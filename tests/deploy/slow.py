@@ -72,7 +72,7 @@ async def unaffected(name: str, port: int, prepared: bytes) -> AsyncIterator[lis
     before, during = ([reply.seconds for reply in replies] for replies in (quiet, loud))
     counts = Counter(reply.status for reply in loud)
     print(
-        f"R7 {name}: {len(loud)} normal requests {dict(counts)}, p50 {1000 * percentile(during, 0.5):.0f} ms "
+        f"{name}: {len(loud)} normal requests {dict(counts)}, p50 {1000 * percentile(during, 0.5):.0f} ms "
         f"(before {1000 * percentile(before, 0.5):.0f}), p99 {1000 * percentile(during, 0.99):.0f} ms "
         f"(before {1000 * percentile(before, 0.99):.0f})"
     )

@@ -1,4 +1,4 @@
-"""TARGETS R4 and R7 against docker/nginx.conf, with processes in place of containers."""
+"""Rolling restarts and slow connections against docker/nginx.conf, with processes in place of containers."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ async def load(requests: int, clients: int) -> list[Reply]:
     return replies
 
 
-def test_r4_rolling_restarts_of_two_replicas_lose_none_of_10000_requests(workplace: Path) -> None:
+def test_rolling_restarts_of_two_replicas_lose_none_of_10000_requests(workplace: Path) -> None:
     async def scenario() -> None:
         async with scaled(workplace, ["127.0.0.2", "127.0.0.3"]) as (names, replicas):
             loading = asyncio.ensure_future(load(10_000, 20))
@@ -70,7 +70,7 @@ def test_r4_rolling_restarts_of_two_replicas_lose_none_of_10000_requests(workpla
 
 
 @pytest.mark.parametrize("kind", ["headers", "bodies", "drips"])
-def test_r7_1000_slow_connections_through_the_front(workplace: Path, kind: str) -> None:
+def test_1000_slow_connections_through_the_front(workplace: Path, kind: str) -> None:
     async def scenario() -> None:
         async with scaled(workplace, ["127.0.0.2", "127.0.0.3"]) as (_, replicas):
             async with unaffected(f"front, {kind}", FRONT, POST) as replies:
@@ -85,7 +85,7 @@ def test_r7_1000_slow_connections_through_the_front(workplace: Path, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["headers", "bodies", "drips"])
-def test_r7_1000_slow_connections_to_a_replica_itself(workplace: Path, kind: str) -> None:
+def test_1000_slow_connections_to_a_replica_itself(workplace: Path, kind: str) -> None:
     async def scenario() -> None:
         port = free_port()
         async with serving(our_server(port), port), unaffected(f"replica, {kind}", port, POST):

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,3 +136,30 @@ def cpu_seconds(pid: int) -> float:
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def logged_front(port: int, log: Path, base_ms: int, **settings: int) -> subprocess.Popen[bytes]:
+    """A front as `python -m service` sets it up, with emulated workers and its log in a file; ready."""
+    program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
+    program += "set_up_logging('text', 'info'); main()"
+    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms)]
+    changes = {f"UPSNET_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+    with log.open("wb") as file:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=file)
+    while status(port, "/health/ready") != 200:
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    return process
+
+
+def status(port: int, path: str) -> int:
+    """Of an answer on a new connection; 0 where there is none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from model.interface.scale import padded_size
+from service.batching.admission import Admission
 from service.batching.batcher import Batcher
 from service.errors import ServiceError
 from service.workers.pool import WorkerPool
 from tests.service.devices import admitted
-from tests.service.emulated import answer
+from tests.service.emulated import SERVED, answer
 
 
 @dataclass
@@ -26,16 +26,22 @@ class Reply:
 
 
 class Engine:
-    """Batcher and pool; `on_device` counts the images that workers were given, `late` those past their deadline."""
+    """Batcher and pool; `on_device` counts the images that workers were given, `late` those past their deadline.
+
+    `largest_batch` is what it says, since somebody last put it to 0.
+    """
 
     def __init__(self, factory: Any, **limits: Any) -> None:
-        self.pool = WorkerPool({"cpu": factory}, max_pixels=1_000_000, on_change=lambda live: self.batcher.resize(live))
-        defaults = {"max_batch_size": 8, "max_batch_pixels": 12_000_000, "max_queue": 64, "max_queue_pixels": 10**9}
-        self.batcher: Batcher[Any, Any] = Batcher(self._run, **{**defaults, **limits}, concurrency=0)
-        self.on_device = self.late = 0
+        self.pool = WorkerPool({"cpu": factory}, max_pixels=1_000_000)
+        defaults = {"max_batch_size": 8, "max_batch_pixels": 12_000_000}
+        admission = Admission(limits.pop("max_queue", 64), 10**9)
+        self.batcher: Batcher[Any, Any] = Batcher(self._run, admission, **{**defaults, **limits}, concurrency=0)
+        self.pool.watch(self.batcher.resize)
+        self.on_device = self.late = self.largest_batch = 0
 
     async def _run(self, items: list[tuple[Any, float]]) -> list[Any]:
         self.on_device += len(items)
+        self.largest_batch = max(self.largest_batch, len(items))
         self.late += sum(deadline < time.monotonic() for _, deadline in items)
         return await self.pool.run([image for image, _ in items])
 
@@ -43,7 +49,7 @@ class Engine:
         began = time.monotonic()
         deadline = began + seconds
         height, width = image.shape[:2]
-        rows, columns = padded_size(height, width, {"short_side": 480, "long_side": 640})
+        rows, columns = SERVED.padded_size(height, width)
         try:
             found = await admitted(
                 self.batcher, (image, deadline), (rows, columns), (height * width, rows * columns), deadline

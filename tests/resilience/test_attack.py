@@ -7,20 +7,14 @@ prints a table; short forms run by default.
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.interface.codec import encode_png
-from tests.paths import ROOT
 from tests.resilience.attack import (
     HEADERS,
     LARGE,
@@ -39,7 +33,7 @@ from tests.resilience.attack import (
     tiny_chunks,
     uploads,
 )
-from tests.resilience.client import free_port, our_server, percentile, request, serving, tree
+from tests.resilience.client import free_port, our_server, percentile, request, serving
 
 FRONT_MB = 1500
 """With 200 Mpx admitted: 600 MB of photos, two batches shared with the worker, a decoder or two at work."""
@@ -225,90 +219,3 @@ def test_pipelined_requests_wait_unread() -> None:
         seen = pipelined(port, pid, connections=4, requests=7_000, seconds=2.0)
         assert seen.peak_mb < seen.before_mb + 60
         assert max(seen.waits) < 0.5
-
-
-def started(port: int, log: Path, base_ms: int) -> subprocess.Popen[bytes]:
-    """A front as `python -m service` sets it up, its log in a file, ready."""
-    program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
-    program += "set_up_logging('text', 'info'); main()"
-    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms)]
-    root = ROOT
-    with log.open("wb") as file:
-        process = subprocess.Popen(words, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stderr=file)
-    while not exchange_status(port, b"/health/ready").startswith(b"HTTP/1.1 200"):
-        time.sleep(0.1)
-    return process
-
-
-def exchange_status(port: int, path: bytes) -> bytes:
-    with contextlib.suppress(OSError):
-        return exchange(port, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path)
-    return b""
-
-
-def test_strangers_write_a_line_a_second_of_their_kind(tmp_path: Path) -> None:
-    port = free_port()
-    process = started(port, tmp_path / "log", 0)
-    try:
-        quiet = (tmp_path / "log").stat().st_size
-        malformed = request(b"--b\rno form", Content_Type="multipart/form-data; boundary=b")
-        offer = request(b"", "/health/live", "GET", Connection="Upgrade", Upgrade="websocket")
-        bad = request(plain(8, "RGB", "PNG")[:-30])
-        began = time.monotonic()
-        for _ in range(100):
-            for sent in (malformed, offer, bad, b"no HTTP\r\n\r\n"):
-                exchange(port, sent, patience=0.01)
-        seconds = time.monotonic() - began
-        lines = (tmp_path / "log").read_bytes()[quiet:].decode().splitlines()
-        assert len(lines) < 4 * (seconds + 1)
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-
-
-@pytest.mark.parametrize(
-    ("signals", "status", "most_seconds"),
-    [([signal.SIGQUIT], 200, 10.0), ([signal.SIGTERM, signal.SIGTERM], 503, 3.0)],
-    ids=["QUIT drains", "a second TERM ends at once"],
-)
-def test_signals_end_it_cleanly(
-    tmp_path: Path, signals: list[signal.Signals], status: int, most_seconds: float
-) -> None:
-    port = free_port()
-    process = started(port, tmp_path / "log", 2500)
-    sent = request(plain(64, "RGB", "PNG"))
-
-    async def scenario() -> list[bytes]:
-        answers = [asyncio.to_thread(exchange, port, sent, patience=20.0) for _ in range(3)]
-        waiting = asyncio.gather(*answers)
-        await asyncio.sleep(0.5)
-        for number in signals:
-            process.send_signal(number)
-            await asyncio.sleep(0.2)
-        return await waiting
-
-    began = time.monotonic()
-    answers = asyncio.run(scenario())
-    assert process.wait(30) == 0
-    assert time.monotonic() - began < most_seconds
-    assert all(answer.startswith(b"HTTP/1.1 %d " % status) for answer in answers)
-    assert status == 200 or all(b'"not_ready"' in answer for answer in answers)
-    assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def test_a_stopped_worker_is_noticed_and_replaced(tmp_path: Path) -> None:
-    port = free_port()
-    process = started(port, tmp_path / "log", 0)
-    try:
-        worker = next(
-            pid for pid in tree(process.pid)[1:] if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
-        os.kill(worker, signal.SIGSTOP)
-        began = time.monotonic()
-        assert post(port, plain(64, "RGB", "PNG"))[0] == 200
-        assert 4.0 < time.monotonic() - began < 20.0
-        live(port)
-        assert "was stopped" in (tmp_path / "log").read_text()
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -1,4 +1,4 @@
-"""Faults seen through HTTP: overload (R5) and metrics that reconcile with the client's own counts (R10)."""
+"""Faults seen through HTTP: overload, and metrics that reconcile with the client's own counts."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ GOOD_PNG, BAD_PNG = encode_png(image(GOOD)), encode_png(image(FAIL))
 
 
 async def flood(port: int, pid: int, seconds: float, rate: float) -> None:
-    """R5: so many requests a second, whatever becomes of them, each on a connection that is free."""
+    """So many requests a second, whatever becomes of them, each on a connection that is free."""
     replies: list[Reply] = []
     free: deque[Connection] = deque()  # the longest idle first, or the service closes it
     calls: set[asyncio.Task[None]] = set()
@@ -46,7 +46,7 @@ async def flood(port: int, pid: int, seconds: float, rate: float) -> None:
     p99 = percentile([reply.seconds for reply in replies if reply.status == 429], 0.99)
     growth = (resident_bytes(pid) - warm) / 1e6
     print(
-        f"\nR5 over HTTP: {sent / took:.0f} requests/s on {len(free)} connections, "
+        f"\noverload over HTTP: {sent / took:.0f} requests/s on {len(free)} connections, "
         f"goodput {100 * counts[200] / took / 133.3:.1f} % of capacity, "
         f"refusals p99 {1000 * p99:.1f} ms, RSS {growth:+.1f} MB, {dict(counts)}"
     )
@@ -97,9 +97,7 @@ async def reconcile(port: int, requests: int) -> None:
         await asyncio.sleep(0.05)
     await probe.close()
     finished = sum(counted.values()) - sum(seen.values())  # of those that left: 499, or answered before it was noticed
-    print(
-        f"\nR10: client saw {dict(seen)}, left {left} times; service counted {dict(counted)}, outcomes {outcomes:.0f}"
-    )
+    print(f"\nclient saw {dict(seen)}, left {left} times; service counted {dict(counted)}, outcomes {outcomes:.0f}")
     assert outcomes == sum(counted.values())
     assert finished == left
     assert all(counted[status] == count for status, count in seen.items() if status not in ("200", "429", "504"))
@@ -109,7 +107,7 @@ async def reconcile(port: int, requests: int) -> None:
 
 
 @pytest.mark.resilience
-def test_r5_ten_times_the_capacity_over_http() -> None:
+def test_ten_times_the_capacity_over_http() -> None:
     async def scenario() -> None:
         port = free_port()
         async with serving(our_server(port), port) as pid:
@@ -119,7 +117,7 @@ def test_r5_ten_times_the_capacity_over_http() -> None:
 
 
 @pytest.mark.resilience
-def test_r10_metrics_reconcile_with_the_clients_counts() -> None:
+def test_metrics_reconcile_with_the_clients_counts() -> None:
     async def scenario() -> None:
         port = free_port()
         async with serving(our_server(port), port):
@@ -128,7 +126,7 @@ def test_r10_metrics_reconcile_with_the_clients_counts() -> None:
     asyncio.run(scenario())
 
 
-def test_r10_metrics_reconcile_with_a_few_hundred_requests() -> None:
+def test_metrics_reconcile_with_a_few_hundred_requests() -> None:
     async def scenario() -> None:
         port = free_port()
         async with serving(our_server(port), port) as pid:

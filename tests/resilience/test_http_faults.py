@@ -1,4 +1,4 @@
-"""R2, R3, R5 and R6 through HTTP, on emulated workers and with a hundred requests each on the demo archive."""
+"""Faults behind the queue, seen through HTTP: on emulated workers, and a hundred requests each on the demo archive."""
 
 import asyncio
 import contextlib
@@ -90,7 +90,7 @@ def worker_of(pid: int) -> list[int]:
 
 
 async def poison(name: str, port: int, bad: tuple[bytes, int], requests: int, clients: int) -> None:
-    """R2: every eighth image fails; each good one gets the answer it gets alone."""
+    """Every eighth image fails; each good one gets the answer it gets alone."""
     good = [prepare(scene(number)) for number in range(16)]
     expected = await alone(port, good)
     counts: Counter[int] = Counter()
@@ -109,13 +109,13 @@ async def poison(name: str, port: int, bad: tuple[bytes, int], requests: int, cl
 
     await asyncio.gather(*(client() for _ in range(clients)))
     failing = sum(number % 8 == 3 for number in range(requests))
-    print(f"\nR2 over HTTP, {name}: {requests} requests, {failing} bad: {dict(counts)}, {equal} equal to alone")
+    print(f"\npoison over HTTP, {name}: {requests} requests, {failing} bad: {dict(counts)}, {equal} equal to alone")
     assert counts == {200: requests - failing, bad[1]: failing}
     assert equal == requests - failing
 
 
 async def murder(name: str, port: int, pid: int, clients: int, seconds: float, least: int, deadline: float) -> None:
-    """R3: kill -9 of the worker 5 s after each time it is ready, for so many seconds and requests at least."""
+    """Kill -9 of the worker 5 s after each time it is ready, for so many seconds and requests at least."""
     good = [prepare(scene(number)) for number in range(16)]
     expected = await alone(port, good)
     replies: list[tuple[Reply, bool]] = []
@@ -153,7 +153,7 @@ async def murder(name: str, port: int, pid: int, clients: int, seconds: float, l
     wrong = sum(reply.status == 200 and not equal for reply, equal in replies)
     slowest = max(reply.seconds for reply, _ in replies)
     print(
-        f"\nR3 over HTTP, {name}: {kills} kills, {accepted} accepted: {dict(counts)}, "
+        f"\nkills over HTTP, {name}: {kills} kills, {accepted} accepted: {dict(counts)}, "
         f"{100 * counts[200] / accepted:.3f} % 200, {wrong} wrong, slowest {slowest:.2f} s"
     )
     assert kills >= 2
@@ -163,7 +163,7 @@ async def murder(name: str, port: int, pid: int, clients: int, seconds: float, l
 
 
 async def leaving(name: str, port: int, waves: int, each: int) -> None:
-    """R6: clients queue behind one who stays, and leave before the device is free."""
+    """Clients queue behind one who stays, and leave before the device is free."""
     stayer, leaver = Connection(port), prepare(scene(2))
     for _ in range(3):  # the service learns how long a batch takes
         assert (await stayer.send(prepare(scene(1)))).status == 200
@@ -184,7 +184,7 @@ async def leaving(name: str, port: int, waves: int, each: int) -> None:
         await asyncio.sleep(0.05)
     reached = await metric(port, "upsnet_batch_images_sum") - before - waves
     left = await metric(port, "upsnet_images_total")
-    print(f"\nR6 over HTTP, {name}: {waves * each} clients left, {reached:.0f} reached the device")
+    print(f"\nleaving over HTTP, {name}: {waves * each} clients left, {reached:.0f} reached the device")
     assert left == 3 + waves + waves * each  # each was received
     assert reached <= 0.01 * waves * each
 
@@ -193,7 +193,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scenario)
 
 
-def test_r2_2000_requests_on_emulated_workers() -> None:
+def test_a_poisonous_image_in_every_batch_costs_only_itself_on_emulated_workers() -> None:
     async def scenario() -> None:
         async with emulated() as (port, _):
             await poison("emulated", port, (encode_png(image(FAIL)), 500), 2000, 32)
@@ -202,7 +202,7 @@ def test_r2_2000_requests_on_emulated_workers() -> None:
 
 
 @needs_demo
-def test_r2_100_requests_on_the_demo_archive() -> None:
+def test_a_bad_image_in_every_batch_costs_only_itself_on_the_demo_archive() -> None:
     async def scenario() -> None:
         async with demo() as (port, _):
             await poison("demo archive", port, (scene(0)[:-40], 422), 100, 4)
@@ -210,7 +210,7 @@ def test_r2_100_requests_on_the_demo_archive() -> None:
     run(scenario())
 
 
-def test_r3_3_minutes_of_kills_on_emulated_workers() -> None:
+def test_3_minutes_of_kills_cost_emulated_workers_no_answer() -> None:
     async def scenario() -> None:
         async with emulated() as (port, pid):
             await murder("emulated", port, pid, 16, 180.0, 0, 30.0)
@@ -219,7 +219,7 @@ def test_r3_3_minutes_of_kills_on_emulated_workers() -> None:
 
 
 @needs_demo
-def test_r3_100_requests_on_the_demo_archive() -> None:
+def test_kills_cost_the_demo_archive_no_answer() -> None:
     async def scenario() -> None:
         async with demo() as (port, pid):
             await murder("demo archive", port, pid, 3, 0.0, 100, PATIENCE_SECONDS)
@@ -228,7 +228,7 @@ def test_r3_100_requests_on_the_demo_archive() -> None:
 
 
 @needs_demo
-def test_r5_overload_of_the_demo_archive() -> None:
+def test_overload_of_the_demo_archive() -> None:
     async def scenario() -> None:
         async with demo(max_queue=8) as (port, _):
             good = prepare(scene(1))
@@ -246,7 +246,7 @@ def test_r5_overload_of_the_demo_archive() -> None:
             await asyncio.gather(*(client() for _ in range(40)))
         counts = Counter(reply.status for reply in replies)
         p99 = 1000 * percentile([reply.seconds for reply in replies if reply.status == 429], 0.99)
-        print(f"\nR5 over HTTP, demo archive: {dict(counts)}, refusals p99 {p99:.1f} ms")
+        print(f"\noverload over HTTP, demo archive: {dict(counts)}, refusals p99 {p99:.1f} ms")
         assert set(counts) == {200, 429}
         assert all(reply.body == expected for reply in replies if reply.status == 200)
         assert all(int(reply.headers["retry-after"]) >= 1 for reply in replies if reply.status == 429)
@@ -254,7 +254,7 @@ def test_r5_overload_of_the_demo_archive() -> None:
     run(scenario())
 
 
-def test_r6_1000_clients_that_leave_emulated_workers() -> None:
+def test_1000_clients_that_leave_emulated_workers() -> None:
     async def scenario() -> None:
         async with emulated("--base-ms", "1500", "--max-queue", "256") as (port, _):
             await leaving("emulated", port, 10, 100)
@@ -263,7 +263,7 @@ def test_r6_1000_clients_that_leave_emulated_workers() -> None:
 
 
 @needs_demo
-def test_r6_100_clients_that_leave_the_demo_archive() -> None:
+def test_100_clients_that_leave_the_demo_archive() -> None:
     async def scenario() -> None:
         async with demo() as (port, _):
             await leaving("demo archive", port, 10, 10)

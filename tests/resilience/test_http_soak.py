@@ -1,4 +1,4 @@
-"""R9 through HTTP: the real front and worker under mixed sizes, for twenty minutes."""
+"""The real front and worker under mixed sizes, for twenty minutes."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def private_mb(pid: int) -> float:
 
 
 async def soak(port: int, pids: list[int], seconds: float) -> None:
-    """R9: after a quarter of the time as warm-up, nothing grows."""
+    """After a quarter of the time as warm-up, nothing grows."""
     prepared = [prepare(encode_png(image((10 + i, 1, 1), *size))) for i, size in enumerate(SIZES)]
     samples: list[tuple[float, ...]] = []
     answered, end = 0, time.monotonic() + seconds
@@ -64,7 +64,7 @@ async def soak(port: int, pids: list[int], seconds: float) -> None:
     slopes = [3600 * slope([(sample[0], sample[k]) for sample in warm]) for k in (1, 2)]
     levels = [f"{warm[0][k]:.1f} -> {warm[-1][k]:.1f}" for k in (1, 2)]
     print(
-        f"\nR9: {answered} requests in {seconds:.0f} s; own memory: {levels[0]} MB, worker {levels[1]} MB; slopes "
+        f"\nsoak: {answered} requests in {seconds:.0f} s; own memory: {levels[0]} MB, worker {levels[1]} MB; slopes "
         f"{slopes[0]:+.2f} and {slopes[1]:+.2f} MB/h (extrapolated); {early} -> {late}"
     )
     assert late == early
@@ -72,7 +72,7 @@ async def soak(port: int, pids: list[int], seconds: float) -> None:
 
 
 @pytest.mark.resilience
-def test_r9_20_minutes_of_mixed_sizes() -> None:
+def test_20_minutes_of_mixed_sizes() -> None:
     async def scenario() -> None:
         async with emulated() as (port, pid):
             await soak(port, [pid, *worker_of(pid)], 1200.0)

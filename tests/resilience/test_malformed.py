@@ -1,4 +1,4 @@
-"""R1: 10 000 malformed images over HTTP, the real codec before emulated workers."""
+"""10 000 malformed images over HTTP, the real codec before emulated workers."""
 
 import asyncio
 import random
@@ -81,7 +81,7 @@ async def malformed(count: int, seed: int) -> None:
         replies = await send_all(port, hostile(seed, count), random.Random(seed))
         growth = (sum(map(resident_bytes, tree(pid))) - before) / 1e6
         restarts = await metric(port, "upsnet_worker_restarts_total")
-        print(f"\nR1: {len(replies)} inputs, RSS {growth:+.1f} MB, {restarts:.0f} restarts\n{table(replies)}")
+        print(f"\n{len(replies)} inputs, RSS {growth:+.1f} MB, {restarts:.0f} restarts\n{table(replies)}")
         assert len(replies) == count
         assert [(name, reply.body) for name, reply in replies if reply.status >= 500] == []
         assert {reply.status for _, reply in replies} <= {200, 400, 413, 415, 422, 429}  # 429: six of 39 Mpx at once
@@ -90,10 +90,10 @@ async def malformed(count: int, seed: int) -> None:
         assert growth <= 50
 
 
-def test_r1_300_malformed_images_over_http() -> None:
+def test_300_malformed_images_over_http() -> None:
     asyncio.run(malformed(300, seed=11))
 
 
 @pytest.mark.resilience
-def test_r1_10000_malformed_images_over_http() -> None:
+def test_10000_malformed_images_over_http() -> None:
     asyncio.run(malformed(10_000, seed=1))

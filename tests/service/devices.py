@@ -1,10 +1,12 @@
 """A device that does what the test says when it says so, and what drives a batcher with it."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from service.batching.admission import Admission
 from service.batching.batcher import Batcher
 
 
@@ -25,9 +27,9 @@ class Device:
         return [item.upper() for item in items]
 
 
-def make(device: Any, **changes: Any) -> Batcher[str, str]:
-    limits = {"max_batch_size": 4, "max_batch_pixels": 100, "max_queue": 32, "max_queue_pixels": 1000}
-    return Batcher(device, **{**limits, **changes})
+def make(device: Any, max_queue: int = 32, max_queue_pixels: int = 1000, **changes: Any) -> Batcher[str, str]:
+    limits = {"max_batch_size": 4, "max_batch_pixels": 100}
+    return Batcher(device, Admission(max_queue, max_queue_pixels), **{**limits, **changes})
 
 
 def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 1, seconds: float = 5.0) -> Any:
@@ -35,7 +37,7 @@ def submit(batcher: Batcher[str, str], item: str, key: str = "a", pixels: int = 
 
 
 async def admitted(batcher: Batcher[Any, Any], item: Any, key: Any, pixels: tuple[int, int], deadline: float) -> Any:
-    """As the engine does: a ticket, its pixels, the batch of so many padded ones, and all given back."""
+    """The result of an item that asks as the engine does; `pixels` are those of the image, then the padded ones."""
     ticket = batcher.admission.reserve()
     try:
         batcher.admission.charge(ticket, pixels[0])
@@ -49,9 +51,9 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), 10))
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**fixtures), 10))
 
-    run.__name__ = test.__name__
     return run

@@ -4,27 +4,22 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from model.interface.categories import Category
+from model.interface.metadata import Metadata
 from model.interface.panoptic import Panoptic, Segment
+from model.interface.served import ServedModel
 
 GOOD, FAIL, SHORTAGE = (10, 10, 10), (200, 0, 0), (0, 200, 0)
 KILL, STICKY, HANG = (0, 0, 200), (200, 200, 0), (0, 200, 200)
-CATEGORIES = [
-    {"id": 7, "name": "road", "isthing": 0, "color": [128, 64, 128]},
-    {"id": 26, "name": "car", "isthing": 1, "color": [0, 0, 142]},
-]
-
-
-class EmulatedMetadata:
-    categories = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": "emulated", "categories": CATEGORIES, "test_scale": {"short_side": 480, "long_side": 640}}
+CATEGORIES = (Category(7, "road", False, (128, 64, 128)), Category(26, "car", True, (0, 0, 142)))
+METADATA = Metadata("emulated", "none", CATEGORIES, {}, {"short_side": 480, "long_side": 640})
+SERVED = ServedModel("emulated@00000000", METADATA, "cpu", "float32", "none")
 
 
 @dataclass
@@ -34,11 +29,7 @@ class Emulated:
     base_ms: float = 0.0
     image_ms: float = 0.0
     memory_pixels: int = 1 << 40
-    metadata: Any = field(default_factory=EmulatedMetadata)
-    device: str = "cpu"
-    precision: str = "float32"
-    kernel: str = "none"
-    model_name: str = "emulated@00000000"
+    served: ServedModel = SERVED
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
         pass
@@ -89,7 +80,7 @@ def broken_while(path: str) -> Emulated:
 def named(path: str) -> Emulated:
     """With the name that a file holds."""
     with open(path, encoding="utf-8") as file:
-        return Emulated(model_name=file.read())
+        return Emulated(served=replace(SERVED, name=file.read()))
 
 
 quick = Emulated

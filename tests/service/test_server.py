@@ -1,118 +1,21 @@
-"""Connections that misbehave, and the end of the service, over real sockets."""
+"""The end of the service: signals, the drain, and what becomes of answers."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
-import uvicorn
 
 from model.interface.codec import encode_png
-from service.http import connection
-from service.logs import Bursts
-from tests.paths import ROOT
-from tests.resilience.client import free_port, our_server, request, serving
-from tests.service.emulated import image
+from tests.resilience.attack import exchange, plain
+from tests.resilience.client import free_port, logged_front, our_server, request, serving, status
 
-ANSWER = bytes(30_000_000)
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Of a service whose batches take half a second."""
-    number = free_port()
-    with asyncio.Runner() as runner:
-        running = serving(our_server(number, "--base-ms", "500"), number)
-        runner.run(running.__aenter__())
-        yield number
-        runner.run(running.__aexit__(None, None, None))
-
-
-def test_headers_without_end_behind_a_running_request_are_cut(port: int) -> None:
-    sent = 0
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client, pytest.raises(OSError):
-        client.sendall(request(encode_png(image())) + b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Long: ")
-        while sent < 20_000_000:
-            client.sendall(b"a" * 100_000)
-            sent += 100_000
-    assert sent < 10_000_000
-
-
-def test_requests_sent_at_once_are_answered_in_order(port: int) -> None:
-    one = request(b"", "/health/live", "GET", X_Long="a" * 30_000)
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-        client.sendall(5 * one)
-        answers = b""
-        while answers.count(b"HTTP/1.1 200 OK") < 5:
-            answers += client.recv(65_536)
-
-
-def test_an_offer_of_http_2_is_not_heard_and_the_body_is(port: int) -> None:
-    photo = encode_png(image())
-    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAA"}
-    head, body = request(photo, **offer).split(b"\r\n\r\n", 1)
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-        for _ in range(2):  # and again on the same connection
-            client.sendall(head + b"\r\n\r\n")
-            time.sleep(0.1)
-            client.sendall(body)
-            answer = b""
-            while not answer.endswith(b'"}'):  # of its JSON, which may come in several segments
-                answer += client.recv(65_536)
-            assert answer.startswith(b"HTTP/1.1 200 OK")
-
-
-def test_a_body_that_holds_such_an_offer_stays_whole(port: int) -> None:
-    body = b"no image\r\nUpgrade: h2c\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-        client.sendall(request(body) + request(b"", "/health/live", "GET"))
-        time.sleep(0.3)
-        answers = client.recv(65_536)
-    assert answers.startswith(b"HTTP/1.1 415 ")
-    assert answers.count(b"HTTP/1.1 200 OK") == 1
-
-
-async def large(scope: Any, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:  # noqa: ARG001
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(ANSWER))]})
-    await send({"type": "http.response.body", "body": ANSWER})
-
-
-@pytest.mark.parametrize("reads", [True, False])
-def test_only_a_client_that_does_not_read_is_cut(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "STALL_SECONDS", 0.3)
-    number = free_port()
-
-    async def scenario() -> int:
-        config = uvicorn.Config(large, port=number, http=connection.GuardedProtocol, log_config=None, lifespan="off")
-        serving = uvicorn.Server(config)
-        task = asyncio.ensure_future(serving.serve())
-        while not serving.started:
-            await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_connection("127.0.0.1", number, limit=65_536)
-        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        if not reads:
-            await asyncio.sleep(1.5)
-        taken = 0
-        with contextlib.suppress(ConnectionError):
-            while taken < len(ANSWER) and (piece := await reader.read(1_000_000)):
-                taken += len(piece)
-                await asyncio.sleep(0.002)
-        writer.close()
-        serving.should_exit = True
-        await task
-        return taken
-
-    taken = asyncio.run(scenario())
-    assert (taken >= len(ANSWER)) is reads
+PHOTO = request(plain(64, "RGB", "PNG"))
 
 
 def test_an_answer_is_sent_whole_after_sigterm() -> None:
@@ -134,29 +37,83 @@ def test_an_answer_is_sent_whole_after_sigterm() -> None:
     assert asyncio.run(scenario()).endswith(b"IEND\xaeB`\x82")
 
 
-def test_a_taken_port_ends_the_start_in_one_line() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        changes = {"UPSNET_PORT": str(taken.getsockname()[1]), "UPSNET_LOG_LEVEL": "error"}
-        run = subprocess.run(
-            [sys.executable, "-m", "service"], cwd=ROOT, env={**os.environ, **changes}, capture_output=True, text=True
-        )
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith(
-        f"error: cannot listen on 127.0.0.1:{changes['UPSNET_PORT']}. Set UPSNET_PORT"
-    )
+@pytest.mark.parametrize(
+    ("signals", "answered", "most_seconds"),
+    [([signal.SIGQUIT], 200, 10.0), ([signal.SIGTERM, signal.SIGTERM], 503, 3.0)],
+    ids=["QUIT drains", "a second TERM ends at once"],
+)
+def test_signals_end_it_cleanly(
+    tmp_path: Path, signals: list[signal.Signals], answered: int, most_seconds: float
+) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 2500)
+
+    async def scenario() -> list[bytes]:
+        answers = [asyncio.to_thread(exchange, port, PHOTO, patience=20.0) for _ in range(3)]
+        waiting = asyncio.gather(*answers)
+        await asyncio.sleep(0.5)
+        for number in signals:
+            process.send_signal(number)
+            await asyncio.sleep(0.2)
+        return await waiting
+
+    began = time.monotonic()
+    answers = asyncio.run(scenario())
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < most_seconds
+    assert all(answer.startswith(b"HTTP/1.1 %d " % answered) for answer in answers)
+    assert answered == 200 or all(b'"not_ready"' in answer for answer in answers)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_burst_of_refusals_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    bursts = Bursts(seconds=0.2)
-    for _ in range(50):
-        bursts.note("The queue is full.")
-    assert len(caplog.records) == 1
-    time.sleep(0.25)
-    bursts.note("The queue is full.")
-    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [1, 50]
+async def terminated(process: "subprocess.Popen[bytes]", *sent: bytes) -> list[bytes]:
+    """The answers to requests that were under way when SIGTERM came."""
+    port = int(process.args[process.args.index("--port") + 1])  # type: ignore[index, union-attr]
+    waiting = asyncio.gather(*(asyncio.to_thread(exchange, port, one, patience=20.0) for one in sent))
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    return await waiting
 
 
-def test_the_service_still_answers_after_all_that(port: int) -> None:
-    assert requests.post(f"http://127.0.0.1:{port}/panoptic", encode_png(image()), timeout=20).status_code == 200
+def test_the_listener_stays_open_for_a_second_and_new_work_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 0)
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    time.sleep(0.1)
+    seen = set()
+    while time.monotonic() < began + 0.9:
+        seen.add((status(port, "/health/ready"), status(port, "/health/live"), exchange(port, PHOTO)[9:12]))
+    assert seen == {(503, 200, b"503")}
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 8.0
+    assert "draining: 0 requests in flight, 20 s at most" in (tmp_path / "log").read_text()
+
+
+def test_what_outlives_the_drain_gets_503(tmp_path: Path) -> None:
+    process = logged_front(free_port(), tmp_path / "log", 6000, drain_seconds=2)
+    began = time.monotonic()
+    answers = asyncio.run(terminated(process, PHOTO, PHOTO))
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 6.0
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"The service has stopped. Try again soon." in answer
+    log = (tmp_path / "log").read_text()
+    assert "draining: 2 requests in flight, 2 s at most" in log
+    assert "gave up 2 requests that were in flight" in log
+    assert "Traceback" not in log
+
+
+def test_a_client_that_takes_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 0, drain_seconds=3)
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(request(encode_png(noise), "/panoptic?view=overlay", Accept="image/png"))
+        assert client.recv(12) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert 1.0 < time.monotonic() - began < 9.0

@@ -1,3 +1,5 @@
+"""Settings from the environment, and one line for a wrong one."""
+
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,11 @@ def test_an_archive_that_is_not_there_is_one_line(
     monkeypatch.setenv("UPSNET_MODEL", str(path))
     with pytest.raises(SettingsError, match=part):
         settings_module.load()
+
+
+def test_a_batch_is_as_large_as_set_or_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_module.load()
+    assert (settings.batch_size(on_cpu=True), settings.batch_size(on_cpu=False)) == (1, 8)
+    monkeypatch.setenv("UPSNET_MAX_BATCH_SIZE", "3")
+    settings = settings_module.load()
+    assert (settings.batch_size(on_cpu=True), settings.batch_size(on_cpu=False)) == (3, 3)

@@ -3,14 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from model.benchmark import __main__ as benchmark
-from model.benchmark.timing import peak_bytes
-from model.command import run
+from tests.model.typed import typed
 from tests.paths import DEMO
 
 
@@ -29,41 +28,10 @@ def test_stages_and_plain_comparison(source: str, tmp_path: Path) -> None:
     assert {"backbone", "pyramid", "rpn", "instance_head", "semantic_head", "panoptic_head"} <= set(figures["stages"])
 
 
-def test_the_panoptic_head_equals_its_plain_form(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    options = ["--size", "96x128", "--instances", "2,9", "--rounds", "1", "--device", "cpu", "--json", str(out)]
-    benchmark.main(["--part", "panoptic_head", *options])
-    rows = json.loads(out.read_text())["panoptic_head"]
-    assert [(row["instances"], row["equal"]) for row in rows] == [(2, True), (9, True)]
-
-
-@pytest.mark.parametrize(("part", "size"), [("deformable", "64x64"), ("convolution", "192x192")])
-def test_the_convolutions_agree_with_torchs(part: str, size: str, tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    benchmark.main(["--part", part, "--size", size, "--rounds", "1", "--device", "cpu", "--json", str(out)])
-    assert json.loads(out.read_text())[part][0]["max_difference"] < 1e-4
-
-
-def test_peak_memory_counts_what_a_run_allocates() -> None:
-    found = peak_bytes(lambda: torch.ones(25_000_000).sum(), "cpu")
-    if found is None:
-        pytest.skip("this host does not tell a process's peak memory")
-    assert 90e6 < found < 200e6
-
-
 def test_stand_ins_share_classes_so_that_masks_are_removed() -> None:
     boxes, scores = torch.rand(2, 30, 4, 4), torch.rand(2, 30, 4)
     classes = benchmark.StandIns(0.05, 0.0, 14).panoptic(boxes, scores).classes
     assert classes[1].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [1] * 2
-
-
-def test_half_precision_on_a_cpu_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    line = ["benchmark", "camvid_demo", "--size", "64x96", "--device", "cpu", "--precision", "float16"]
-    monkeypatch.setattr(sys, "argv", line)
-    with pytest.raises(SystemExit) as stop:
-        run(benchmark.main)
-    assert stop.value.code == 1
-    assert capsys.readouterr().err == "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n"
 
 
 @pytest.mark.gpu
@@ -78,17 +46,56 @@ def test_a_device_is_compared_with_itself(precision: str, tmp_path: Path) -> Non
     assert figures["plain"]["ratio"] > 0
 
 
+def test_an_answer_agrees_with_itself_and_not_with_a_shifted_one() -> None:
+    a = SimpleNamespace(classes=torch.tensor([3, 5]), segment_ids=torch.tensor([[1, 1, 2, 0]]))
+    other_numbers = SimpleNamespace(classes=torch.tensor([5, 3]), segment_ids=torch.tensor([[2, 2, 1, 0]]))
+    shifted = SimpleNamespace(classes=torch.tensor([3, 5]), segment_ids=torch.tensor([[0, 1, 1, 2]]))
+    assert [benchmark.agreement(a, b) for b in (a, other_numbers, shifted)] == [1.0, 1.0, 0.25]
+
+
+def test_sizes_are_height_and_width() -> None:
+    assert benchmark.height_by_width("800x1333") == (800, 1333)
+    assert benchmark.plain_or_peers("peers,plain") == ["peers", "plain"]
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "part"),
     [
-        ["x", "--batch", "0"],
-        ["x", "--size", "8"],
-        [],
-        ["x", "--against", "magic"],
-        ["--part", "deformable", "--precision", "float16"],
+        (["x", "--batch", "0"], "--batch: expected a whole number above 0, got '0'"),
+        (["x", "--rounds", "0"], "--rounds: expected a whole number above 0, got '0'"),
+        (["x", "--threads", "-1"], "--threads: expected a whole number above 0, got '-1'"),
+        (["x", "--size", "8"], "--size: expected HEIGHTxWIDTH, each at least 32, such as 800x1333; got '8'"),
+        (["x", "--size", "800x31"], "expected HEIGHTxWIDTH"),
+        (["x", "--size", "800x600x3"], "expected HEIGHTxWIDTH"),
+        (["x", "--against", "magic"], "--against: expected plain, peers, or plain,peers; got 'magic'"),
+        ([], "give an archive or a configuration, or --part without one"),
+        (["x", "--part", "deformable"], "give an archive or a configuration, or --part without one"),
+        (["--part", "deformable", "--precision", "float16"], "--part measures in float32"),
     ],
 )
-def test_bad_usage_exits_with_2(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        benchmark.main(wrong)
-    assert stop.value.code == 2
+def test_bad_usage_exits_with_2(wrong: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("model.benchmark", *wrong) == 2
+    assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["camvid_demo", "--precision", "float16"],
+            "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n",
+        ),
+        (["no.pt"], "error: no.pt does not exist. Export an archive with `python -m model.export`, or name another.\n"),
+    ],
+)
+def test_a_known_mistake_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("model.benchmark", *words, "--size", "64x96", "--device", "cpu") == 1
+    assert capsys.readouterr().err == line
+
+
+def test_peers_without_their_package_say_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert typed("model.benchmark", "camvid_demo", "--size", "64x96", "--against", "peers", "--device", "cpu") == 1
+    assert capsys.readouterr().err.startswith("error: --against peers needs transformers and scipy")

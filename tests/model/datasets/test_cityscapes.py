@@ -1,16 +1,18 @@
 """Cityscapes' own folders, in small."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.datasets.cityscapes import load_cityscapes
-from model.datasets.panoptic_folder import load_annotations
 from model.datasets.records import AnnotationError, SegmentRecord, read_ids
 from model.evaluate.scores import evaluate
-from tests.model.evaluate.test_main import Layers
+from model.interface import categories
+from model.interface.panoptic import Panoptic, Segment
+from model.predictor import Analysis
 
 
 def write_city(folder: Path) -> tuple[Path, Path]:
@@ -27,8 +29,8 @@ def write_city(folder: Path) -> tuple[Path, Path]:
 
 
 def test_a_split_reads_as_it_was_downloaded(tmp_path: Path) -> None:
-    truth, photos = write_city(tmp_path)
-    annotations = load_annotations(truth, photos, None)
+    annotations = load_cityscapes(*write_city(tmp_path))
+    assert annotations.categories == categories.load("cityscapes")
     (record,) = annotations.images
     cars = [SegmentRecord(26000, 26, False), SegmentRecord(26001, 26, False)]
     assert list(record.segments) == [SegmentRecord(7, 7, False), SegmentRecord(24, 24, True), *cars]
@@ -36,9 +38,24 @@ def test_a_split_reads_as_it_was_downloaded(tmp_path: Path) -> None:
     assert [int((ids == value).sum()) for value in (26000, 26001, 24, 7, 0)] == [24, 24, 24, 444, 84]
 
 
+class AllRoad:
+    """Answers that every pixel is road."""
+
+    categories = categories.load("cityscapes")
+
+    def analyze(self, images: list[Any]) -> list[Analysis]:
+        (image,) = images
+        height, width = image.shape[:2]
+        road = Segment(1, 7, "road", False, 1.0, height * width, (0, 0, width, height))
+        panoptic = Panoptic(np.ones((height, width), np.uint8), (road,))
+        nothing = np.zeros((0, 4), np.float32)
+        none = np.zeros(0, np.int64)
+        return [Analysis(panoptic, 0 * panoptic.segment_ids, nothing, nothing[:, 0], none, nothing)]
+
+
 def test_it_is_evaluated_like_any_other(tmp_path: Path) -> None:
     annotations = load_cityscapes(*write_city(tmp_path))
-    result = evaluate(Layers(annotations.categories, {"road": 1.0}), annotations, progress=False).result()
+    result = evaluate(AllRoad(), annotations, progress=False).result()
     assert result["per_class"]["road"]["pq"] == pytest.approx(100 * 444 / (600 - 84))  # void does not count
     assert result["per_class"]["car"]["fn"] == 2
     assert "person" not in result["per_class"]
@@ -50,4 +67,15 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         load_cityscapes(photos, photos)
     next(photos.glob("*/*.png")).unlink()
     with pytest.raises(AnnotationError, match=r"000019_leftImg8bit\.png does not exist"):
+        load_cityscapes(truth, photos)
+
+
+def test_a_map_that_is_none_is_named(tmp_path: Path) -> None:
+    truth, photos = write_city(tmp_path)
+    path = next(truth.glob("*/*.png"))
+    Image.new("RGB", (30, 20)).save(path)
+    with pytest.raises(AnnotationError, match=r"instanceIds\.png has shape .*; instance ids are one 16-bit channel"):
+        load_cityscapes(truth, photos)
+    path.write_bytes(b"no PNG")
+    with pytest.raises(AnnotationError, match=r"instanceIds\.png cannot be read"):
         load_cityscapes(truth, photos)

@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 
 from model.benchmark.__main__ import StandIns
-from model.evaluate.multi_scale import MultiScale, blend, mirror
+from model.evaluate.multi_scale import MultiScale, interpolate, mirror
 from model.interface import codec
+from model.interface.panoptic import Pixels
 from model.network.structures import Chosen
 from model.predictor import Predictor
 from tests.paths import DEMO, ROOT
 
 
 @pytest.fixture(scope="module")
-def photo() -> codec.Pixels:
+def photo() -> Pixels:
     return codec.decode((ROOT / "docs/china.jpg").read_bytes(), 10_000_000)
 
 
-def test_one_view_is_the_network_itself(photo: codec.Pixels) -> None:
+def test_one_view_is_the_network_itself(photo: Pixels) -> None:
     plain = Predictor(DEMO, "cpu").analyze([photo])[0]
     view = MultiScale.of_archive(DEMO, "cpu", [], flip=False).analyze([photo])[0]
     assert np.array_equal(plain.panoptic.segment_ids, view.panoptic.segment_ids)
@@ -27,7 +28,7 @@ def test_one_view_is_the_network_itself(photo: codec.Pixels) -> None:
     np.testing.assert_allclose(plain.boxes, view.boxes, atol=1e-3)
 
 
-def test_mirrored_views_see_a_mirrored_image_mirrored(photo: codec.Pixels) -> None:
+def test_mirrored_views_see_a_mirrored_image_mirrored(photo: Pixels) -> None:
     network = MultiScale.of_archive(DEMO, "cpu", [320, 360], flip=True)
     there = network.analyze([photo])[0].semantic
     back = network.analyze([np.ascontiguousarray(photo[:, ::-1])])[0].semantic[:, ::-1]
@@ -46,7 +47,7 @@ class AtTheRight(StandIns):
         return super().panoptic(boxes.flip(1), scores)
 
 
-def test_a_box_at_the_edge_of_a_mirrored_view_stays_in_the_frame(photo: codec.Pixels) -> None:
+def test_a_box_at_the_edge_of_a_mirrored_view_stays_in_the_frame(photo: Pixels) -> None:
     """480 columns are 146.67 of a view with 147: mirrored there, its last column lies a pixel outside the frame."""
     analyst = MultiScale.of_archive(DEMO, "cpu", [110], flip=True)
     analyst.network.candidates = AtTheRight(0.05, 0.0, 2)
@@ -60,7 +61,7 @@ def test_boxes_mirror_and_mirror_back() -> None:
     assert torch.equal(mirror(mirror(box, 10), 10), box)
 
 
-def test_blend_interpolates_and_stops_at_the_ends() -> None:
+def test_interpolate_interpolates_and_stops_at_the_ends() -> None:
     line = torch.tensor([[[0.0, 10, 20]]])
-    assert blend(line, torch.tensor([-1.0, 0.25, 1, 5]), 2).flatten().tolist() == [0, 2.5, 10, 20]
-    assert torch.equal(blend(line, torch.arange(3.0), 2), line)
+    assert interpolate(line, torch.tensor([-1.0, 0.25, 1, 5]), 2).flatten().tolist() == [0, 2.5, 10, 20]
+    assert torch.equal(interpolate(line, torch.arange(3.0), 2), line)

@@ -107,3 +107,12 @@ def test_a_worker_that_is_killed_costs_nothing(photos: Path, plain: dict[str, by
     os.kill(workers[0], signal.SIGKILL)
     finish(run)
     assert files(tmp_path) == plain
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:9"])
+def test_a_wrong_address_is_a_line(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    said, warned = start(photos, tmp_path, "--ray").communicate(timeout=200)
+    assert said == ""
+    assert "\nerror: Ray: " in f"\n{warned}"
+    assert "Traceback" not in warned

@@ -1,13 +1,41 @@
-"""A tiny street: photos with two cars and a crowd on a road, as a COCO-panoptic folder."""
+"""A tiny street: photos with two cars and a crowd on a road, as a COCO-panoptic folder, and a short run on it."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from model.checkpoint import Checkpoint, build_network
+from model.datasets.load import load_annotations
+from model.datasets.records import Annotations
 from model.interface import categories
-from model.interface.codec import encode_png, ids_to_rgb
+from model.interface.codec import encode_png
+from model.training.dataset import PanopticDataset
+from model.training.initialise import initialise
+from model.training.loop import Trainer
+from model.training.processes import Processes
+from model.training.recipe import Recipe
+from tests.ids import ids_to_rgb
+
+RECIPE = Recipe(
+    "camvid_demo",
+    6,
+    learning_rate=1e-3,
+    processes=1,
+    batch=2,
+    optimizer="adamw",
+    warmup_steps=0,
+    crop=(64, 96),
+    rois=16,
+    pre_nms=50,
+    post_nms=30,
+    average_decay=0.9,
+    freeze_stem=False,
+    crowd_proposals=False,
+)
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 96) -> list[str]:
@@ -38,8 +66,24 @@ def write_street(folder: Path, photos: int = 4, height: int = 64, width: int = 9
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": [label.to_json() for label in labels.values()],
+        "categories": categories.load("camvid").to_json(),
     }
     (folder / "street.json").write_text(json.dumps(content))
     paths = {"--annotations": "street.json", "--images": "photos", "--masks": "masks"}
     return [part for option, name in paths.items() for part in (option, str(folder / name))]
+
+
+def read_street(folder: Path) -> Annotations:
+    """Write the folder and read it."""
+    write_street(folder)
+    return load_annotations(folder / "street.json", folder / "photos", folder / "masks")
+
+
+def trainer(folder: Path, out: Path, recipe: Recipe = RECIPE) -> Trainer:
+    """A run that has not begun, on a new street."""
+    annotations = read_street(folder)
+    torch.manual_seed(0)
+    network = build_network("camvid_demo", annotations.categories)
+    initialise(network)
+    dataset = PanopticDataset(annotations, recipe, network.transform)
+    return Trainer(Checkpoint("camvid_demo", annotations.categories, {}), network, dataset, recipe, out, ALONE)

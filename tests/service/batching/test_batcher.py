@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.batching.batch_time import BatchTime
-from service.errors import ClientGoneError, DeadlineExceededError, NotReadyError, QueueFullError
+from service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from tests.service.devices import Device, admitted, in_loop, make, submit, turns
 
 
@@ -149,38 +148,6 @@ async def test_a_large_image_is_not_handed_over_before_the_device_is_free() -> N
 
 
 @in_loop
-async def test_pixels_for_a_client_that_has_left_are_not_held() -> None:
-    admission = make(Device()).admission
-    ticket = admission.reserve()
-    admission.release(ticket)
-    with pytest.raises(ClientGoneError):
-        admission.charge(ticket, 1)
-
-
-@in_loop
-async def test_a_refusal_says_how_long_items_take_lately() -> None:
-    batcher = make(Device(), max_queue=1)
-    ticket = batcher.admission.reserve()
-    ticket.since -= 100.0
-    batcher.admission.release(ticket)  # a fifth of it counts
-    batcher.admission.reserve()
-    with pytest.raises(QueueFullError) as refusal:
-        batcher.admission.reserve()
-    assert 20 <= refusal.value.retry_after <= 40
-
-
-@in_loop
-async def test_a_reserved_place_counts_until_it_is_released() -> None:
-    admission = make(Device(), max_queue=1).admission
-    ticket = admission.reserve()
-    with pytest.raises(QueueFullError):
-        admission.reserve()
-    admission.release(ticket)
-    admission.release(ticket)
-    admission.release(admission.reserve())
-
-
-@in_loop
 async def test_a_caller_that_leaves_never_reaches_the_device() -> None:
     device = Device()
     batcher = make(device, concurrency=0)
@@ -249,27 +216,17 @@ async def test_a_wrong_number_of_results_is_called_a_bug() -> None:
 
 
 @in_loop
-async def test_drain_returns_when_all_is_answered_and_close_fails_what_waits() -> None:
+async def test_closing_fails_what_waits_and_what_runs_and_what_comes_later() -> None:
     device = Device()
     device.gate.clear()
-    batcher = make(device)
-    call = submit(batcher, "a")
+    batcher = make(device, max_batch_size=1)
+    calls = [submit(batcher, item) for item in "abc"]
     await turns()
-    drained = asyncio.ensure_future(batcher.drain())
-    await turns()
-    assert not drained.done()
-    device.gate.set()
-    await drained
-    assert await call == "A"
-
-    batcher.resize(0)
-    stranded = submit(batcher, "b")
-    await turns()
+    assert device.batches == [["a"], ["b"]]
     await batcher.close()
-    with pytest.raises(NotReadyError):
-        await stranded
-    with pytest.raises(NotReadyError):
-        await submit(batcher, "c")
+    for call in [*calls, submit(batcher, "d")]:
+        with pytest.raises(NotReadyError):
+            await call
 
 
 @in_loop
@@ -302,18 +259,14 @@ async def test_the_admission_counts_what_waits_and_its_pixels() -> None:
     assert (batcher.admission.waiting, batcher.admission.pixels) == (0, 0)
 
 
-def test_batch_time_learns_the_line() -> None:
-    times = BatchTime()
-    assert times.seconds(3) == 0.0
-    for images in (1, 8, 4, 2, 8):
-        times.learn(images, 0.020 + 0.005 * images)
-    assert times.seconds(6) == pytest.approx(0.050)
-
-
-def test_batch_time_follows_a_change_and_is_never_negative() -> None:
-    times = BatchTime()
-    for seconds in [1.0] * 10 + [0.1] * 60:
-        times.learn(4, seconds)
-    assert times.seconds(4) == pytest.approx(0.1, rel=0.05)
-    times.learn(8, 9.0)
-    assert times.seconds(1) >= 0.0
+@in_loop
+async def test_a_batch_of_one_key_is_not_held_up_by_another_keys_hopeless_deadline() -> None:
+    device = Device()
+    batcher = make(device, concurrency=0)
+    batcher._times["slow"].learn(1, 30.0)
+    with pytest.raises(DeadlineExceededError):
+        await submit(batcher, "x", key="slow", seconds=5.0)
+    call = submit(batcher, "a", key="quick", seconds=5.0)
+    await turns()
+    batcher.resize(1)
+    assert await call == "A"

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.batching.recovery import PixelBudget
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PoisonousImageError
 from tests.service.devices import Device, in_loop, make, submit, turns
 
@@ -22,18 +23,48 @@ async def test_a_failing_batch_is_halved_until_the_culprit_is_alone() -> None:
 
 
 @in_loop
-async def test_a_shortage_of_memory_halves_the_budget_and_all_that_fit_alone_succeed() -> None:
+async def test_a_shortage_of_memory_halves_the_batches_and_all_that_fit_alone_succeed() -> None:
     device = Device(lambda items: OutOfDeviceMemoryError() if len(items) > 2 else None)
     batcher = make(device, concurrency=0, max_batch_pixels=8)
     calls = [submit(batcher, item, pixels=2) for item in "abcdefgh"]
     await turns()
     batcher.resize(1)
     assert await asyncio.gather(*calls) == list("ABCDEFGH")
-    shrunk = batcher.pixel_budget
-    assert 4 <= shrunk < 8
-    for _ in range(40):
+    assert [len(batch) for batch in device.batches] == [4, 4, 2, 2, 2, 2]  # the second was formed before the shortage
+
+
+@in_loop
+async def test_batches_grow_again_after_a_shortage_of_memory() -> None:
+    device = Device(lambda items: OutOfDeviceMemoryError() if len(items) > 2 and len(device.batches) < 10 else None)
+    batcher = make(device, concurrency=0, max_batch_pixels=8)
+
+    async def four() -> list[int]:
+        batcher.resize(0)
+        before = len(device.batches)
+        calls = [submit(batcher, item, pixels=2) for item in "abcd"]
+        await turns()
+        batcher.resize(1)
+        await asyncio.gather(*calls)
+        return [len(batch) for batch in device.batches[before:]]
+
+    assert await four() == [4, 2, 2]
+    assert await four() == [2, 2]
+    for _ in range(25):  # a 50th of the maximum each
         await submit(batcher, "a")
-    assert batcher.pixel_budget == 8
+    assert await four() == [4]
+
+
+def test_the_budget_is_halved_by_what_failed_and_recovers_to_its_maximum() -> None:
+    budget = PixelBudget(1000)
+    budget.shrink(900)
+    assert budget.pixels == 450
+    budget.shrink(950)  # was formed before
+    assert budget.pixels == 450
+    budget.recover()
+    assert budget.pixels == 470
+    for _ in range(50):
+        budget.recover()
+    assert budget.pixels == 1000
 
 
 @in_loop

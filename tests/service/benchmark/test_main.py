@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from service.benchmark.__main__ import percentile, summarize
-from service.benchmark.client import AddressError, Reply, Target
+from service.benchmark.client import Reply
 from tests.paths import ROOT
 from tests.resilience.client import Connection, free_port, our_server, request, serving
 
@@ -134,17 +134,6 @@ def test_bad_usage_exits_with_2(words: list[str]) -> None:
     done = benchmark("http://127.0.0.1:9", "--image", "photo.jpg", *words)
     assert done.returncode == 2
     assert "expected" in done.stderr
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://u:p@host", ""])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(AddressError, match="expected http://HOST:PORT"):
-        Target(url)
-
-
-def test_a_path_is_kept_before_the_route() -> None:
-    assert Target("http://host/vision/").request("GET", "/health").startswith(b"GET /vision/health HTTP/1.1\r\n")
-    assert Target("http://host/panoptic").request("POST", "/panoptic").startswith(b"POST /panoptic HTTP/1.1\r\n")
 
 
 def test_percentiles_are_those_of_the_nearest_rank() -> None:

@@ -1,4 +1,4 @@
-"""Bodies that are too large or too slow, over real sockets and by the clients that people use."""
+"""Bodies: whole and in pieces, and over real sockets too large or too slow, by the clients that people use."""
 
 import asyncio
 import http.client
@@ -13,12 +13,105 @@ from typing import Any
 import httpx2
 import pytest
 import requests
+from fastapi import Request
 
+from service.errors import BodyError, ClientGoneError, DeadlineExceededError, ServiceError
+from service.http.body import FORM_OVERHEAD, PART_OVERHEAD, read_image
+from service.http.uploads import Upload, Uploads
 from tests.resilience.client import free_port, our_server, serving
 
 LIMIT = 1_000_000
 BODY_SECONDS = 1.0
 LARGE = b"\xff" * (3 * LIMIT)
+
+FORM = "multipart/form-data; boundary=b"
+TEXT = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n%b\r\n'
+IMAGE = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n%b\r\n'
+END = b"--b--\r\n"
+
+
+def read(
+    *chunks: bytes, kind: str = "image/jpeg", announced: int = 0, seconds: float = 5.0, ends: bool = True
+) -> bytes:
+    """What `read_image` takes, of at most ten bytes, from a body that comes in these chunks, or not to its end."""
+    headers = [(b"content-type", kind.encode())]
+    headers += [(b"content-length", b"%d" % announced)] if announced else []
+    left = list(chunks)
+
+    async def receive() -> Any:
+        if left:
+            return {"type": "http.request", "body": left.pop(0), "more_body": bool(left) or not ends}
+        if not ends:
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def scenario() -> bytes:
+        with Upload(Uploads(max_bytes=1 << 20)) as upload:
+            request = Request({"type": "http", "headers": headers}, receive)
+            await read_image(request, upload, 10, seconds, time.monotonic() + 1)
+            return upload.content
+
+    return asyncio.run(scenario())
+
+
+def refusal(*chunks: bytes, **how: Any) -> tuple[type, int, str]:
+    with pytest.raises(ServiceError) as error:
+        read(*chunks, **how)
+    return type(error.value), error.value.status, error.value.detail
+
+
+def test_a_body_is_its_chunks_together() -> None:
+    assert read(b"12345", b"", b"67890") == b"1234567890"
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/x-www-form-urlencoded", "multipart/mixed; boundary=b", ""])
+def test_any_type_but_a_form_is_the_image_itself(kind: str) -> None:
+    assert read(IMAGE[:10], kind=kind) == IMAGE[:10]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_the_first_part_named_image_is_the_image_wherever_the_form_is_split(step: int) -> None:
+    form = TEXT % b"--b" + IMAGE % b"first" + IMAGE % b"second" + END
+    assert read(*(form[start : start + step] for start in range(0, len(form), step)), kind=FORM) == b"first"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        (b"", "image/jpeg", "is empty"),
+        (IMAGE % b"" + END, FORM, "is empty"),
+        (TEXT % b"1" + END, FORM, "no part named `image`"),
+        (IMAGE % b"1", FORM, "before its last boundary"),
+        (b"no form", FORM, "is malformed"),
+        (END, "multipart/form-data", "is malformed"),
+        (TEXT % bytes(FORM_OVERHEAD - PART_OVERHEAD), FORM, "bytes beside its image"),
+        (TEXT % b"" * (FORM_OVERHEAD // PART_OVERHEAD + 1), FORM, "bytes beside its image"),
+    ],
+)
+def test_a_body_without_an_image_is_400(body: bytes, kind: str, says: str) -> None:
+    error, status, detail = refusal(body, kind=kind)
+    assert (error, status) == (BodyError, 400)
+    assert says in detail
+
+
+def test_an_image_of_the_limit_is_taken_and_of_a_byte_more_refused() -> None:
+    assert read(bytes(10)) == bytes(10)
+    assert refusal(bytes(10), b"1")[:2] == (BodyError, 413)
+    assert read(IMAGE % bytes(10) + END, kind=FORM) == bytes(10)
+    assert refusal(IMAGE % bytes(11) + END, kind=FORM)[:2] == (BodyError, 413)
+
+
+def test_a_body_that_announces_too_much_is_not_read() -> None:
+    assert refusal(announced=11, ends=False)[:2] == (BodyError, 413)
+
+
+def test_the_sooner_of_its_time_and_its_deadline_ends_a_body_that_does_not_come() -> None:
+    assert refusal(b"1", seconds=0.05, ends=False)[:2] == (BodyError, 408)
+    assert refusal(b"1", seconds=5.0, ends=False)[:2] == (DeadlineExceededError, 504)
+
+
+def test_a_client_that_leaves_within_its_body_is_gone() -> None:
+    assert refusal()[0] is ClientGoneError
 
 
 @pytest.fixture(scope="module")
@@ -116,35 +209,6 @@ def test_a_body_that_drips_is_answered_with_408_and_cut(port: int) -> None:
     assert b'"body_timeout"' in answer
     assert b"connection: close" in answer.lower()
     assert BODY_SECONDS <= seconds < BODY_SECONDS + 2
-
-
-def test_headers_sent_by_half_are_cut(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-        client.sendall(b"POST /panoptic HTTP/1.1\r\nHost: a\r\nX-")
-        began = time.monotonic()
-        assert client.recv(100) == b""
-        assert 8 < time.monotonic() - began < 13
-
-
-def test_headers_without_end_are_cut(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Long: ")
-        sent = 0
-        with pytest.raises(OSError):
-            while sent < 50 * LIMIT:
-                client.sendall(b"a" * 100_000)
-                sent += 100_000
-    assert sent < 10 * LIMIT
-
-
-def test_headers_of_ordinary_length_are_not_cut(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    for _ in range(3):  # each request of a connection is counted anew
-        connection.request("GET", "/health/live", headers={"X-Long": "a" * 40_000})
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 200
-    connection.close()
 
 
 def test_a_form_of_many_parts_is_refused_at_once(port: int) -> None:

@@ -1,6 +1,7 @@
 """HTTP as clients should not speak it, over real sockets: each request gets its own answer, or is refused."""
 
 import asyncio
+import http.client
 import json
 import re
 import socket
@@ -250,3 +251,32 @@ def test_requests_sent_ahead_are_answered_in_turn_and_in_order(port: int) -> Non
     ahead = [b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Request-ID: n%d\r\n\r\n" % number for number in range(500)]
     answers = exchange(port, b"".join(ahead) + LAST)
     assert re.findall(rb"x-request-id: n(\d+)", answers) == [b"%d" % number for number in range(500)]
+
+
+def test_headers_sent_by_half_are_cut(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        client.sendall(b"POST /panoptic HTTP/1.1\r\nHost: a\r\nX-")
+        began = time.monotonic()
+        assert client.recv(100) == b""
+        assert 8 < time.monotonic() - began < 13
+
+
+def test_headers_without_end_are_cut(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Long: ")
+        sent = 0
+        with pytest.raises(OSError):
+            while sent < 50_000_000:
+                client.sendall(b"a" * 100_000)
+                sent += 100_000
+    assert sent < 10_000_000
+
+
+def test_headers_of_ordinary_length_are_not_cut(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for _ in range(3):  # each request of a connection is counted anew
+        connection.request("GET", "/health/live", headers={"X-Long": "a" * 40_000})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+    connection.close()

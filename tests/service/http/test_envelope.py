@@ -7,15 +7,16 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.http.envelope import DISCARD_SECONDS
+from service.http.envelope import DISCARD_SECONDS, Envelope
 from tests.resilience.client import free_port, our_server, serving
+from tests.service.halves import TopAndBottom, photo, settings
 from tests.service.http.test_body import by_requests, by_urllib
-from tests.service.test_app import TopAndBottom, photo, settings
 
 LIMIT = 1_000_000
 ROUTES = ["/", "/docs", "/metrics", "/model", "/openapi.json", "/health", "/health/live", "/health/ready"]
@@ -55,6 +56,33 @@ def test_a_defect_outside_the_main_route_has_the_id_too(tmp_path: Path) -> None:
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, "abc-1")
     assert answer.json()["request_id"] == "abc-1"
     assert "secret" not in answer.text
+
+
+def test_a_defect_behind_the_start_of_an_answer_is_the_servers_to_cut(caplog: pytest.LogCaptureFixture) -> None:
+    sent = []
+
+    async def half(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        await send({"type": "http.response.start", "status": 200})
+        raise RuntimeError("secret")
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    with pytest.raises(RuntimeError, match="secret"):
+        asyncio.run(Envelope(half, LIMIT)({"type": "http", "method": "GET", "path": "/", "headers": []}, None, send))  # type: ignore[arg-type]
+    assert sent == ["http.response.start"]
+    assert not caplog.records  # the server logs what it is given
+
+
+def test_a_defect_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app = create_app(settings(tmp_path), TopAndBottom())
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("secret")
+
+    TestClient(app).get("/broken")
+    assert caplog.text.count("RuntimeError: secret") == 1
 
 
 def test_a_slash_too_many_is_not_redirected(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from service.http.negotiation import choose_form
     ],
 )
 def test_the_heaviest_range_wins(accept: str | None, form: str) -> None:
-    assert choose_form(accept) == form
+    assert choose_form(accept).media_type == form
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png;q=0", "*/*;q=x"])

@@ -1,6 +1,7 @@
 """The examples at /docs are what the service says."""
 
 import base64
+import importlib
 import re
 import time
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from model.interface import codec
 from model.interface.panoptic import Panoptic
 from service.app import create_app
-from service.http.openapi import ANSWER
+from service.http import openapi
+from service.http.forms import MEDIA_TYPES
 from service.http.schemas import PanopticResponse
-from tests.service.test_app import TopAndBottom, ids_of, photo, settings
+from tests.service.halves import TopAndBottom, ids_of, photo, settings
 
 
 class Broken(TopAndBottom):
@@ -35,8 +38,27 @@ def examples(client: TestClient) -> dict[str, Any]:
     return {status: next(iter(answer["content"].values()))["example"] for status, answer in described.items()}
 
 
+def test_nothing_is_encoded_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(codec, "encode_png")
+    importlib.reload(openapi)
+
+
+def test_docs_name_every_form_and_every_status_of_an_error() -> None:
+    answers = openapi.answers()
+    assert tuple(answers[200]["content"]) == MEDIA_TYPES
+    assert list(answers) == [200, 400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 504]
+    assert list(openapi.refusals(503, 401)) == [401, 503]
+
+
+def test_the_parameters_are_those_that_are_read() -> None:
+    parameters = {each["name"]: each for each in openapi.request_parts()["parameters"]}
+    assert set(parameters) == {"view", "X-Deadline-Ms"}
+    assert parameters["view"]["schema"] == {"type": "string", "enum": ["ids", "overlay"], "default": "ids"}
+
+
 def test_the_example_of_an_answer_is_one() -> None:
-    answer = PanopticResponse.model_validate(ANSWER, strict=False)
+    example = openapi.answers()[200]["content"]["application/json"]["example"]
+    answer = PanopticResponse.model_validate(example, strict=False)
     ids = ids_of(base64.b64decode(answer.png or ""))
     assert ids.shape == (answer.image.height, answer.image.width)
     assert (ids == 0).sum() == answer.void_area
@@ -66,8 +88,9 @@ def test_the_example_of_a_refusal_is_what_is_said(client: TestClient, status: in
     engine = client.app.state.engine  # type: ignore[attr-defined]
     if status == 429:
         for _ in range(2):
-            engine.batcher.admission.reserve()
-    engine.draining = status == 503
+            engine.admission.reserve()
+    if status == 503:
+        client.portal.call(engine.drain, 0.0)  # type: ignore[union-attr]
     answer = client.post("/panoptic", **{"content": photo(), **request_})
     assert answer.status_code == status
     said, example = ({**body, "request_id": ""} for body in (answer.json(), examples(client)[str(status)]))

@@ -80,6 +80,24 @@ async def until(holds: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.parametrize(
+    ("device", "in_cluster", "gpus"),
+    [("auto", 0, 0), ("auto", 4, 1), ("cpu", 4, 0), ("cuda", 4, 1), ("cuda:0,cuda:1", 4, 2)],
+)
+def test_a_replica_has_the_gpus_that_its_device_names(device: str, in_cluster: int, gpus: int) -> None:
+    from service.ray_serve import replica
+
+    assert replica.gpus_per_replica(device, in_cluster) == gpus
+
+
+def test_a_replica_should_have_two_batches_for_each_device() -> None:
+    from service.ray_serve import replica
+
+    assert replica.target_per_replica(Settings(**LIMITS), gpus=0) == 2
+    assert replica.target_per_replica(Settings(**LIMITS), gpus=2) == 32
+    assert replica.target_per_replica(Settings(**LIMITS, max_batch_size=4), gpus=1) == 8
+
+
 def test_it_answers_as_the_plain_service_does(port: int) -> None:
     with TestClient(create_app(Settings(**LIMITS))) as plain:
         while plain.get("/health/ready").status_code != 200:
@@ -117,12 +135,12 @@ def test_an_answer_names_its_request_once(port: int) -> None:
 
 def test_replicas_follow_the_queue_and_no_request_fails(port: int) -> None:
     """Also while all are replaced, which is what a second deployment does."""
-    from service import ray_serve
+    from service.ray_serve import replica
 
     quick = {"upscale_delay_s": 1.0, "downscale_delay_s": 5.0, "look_back_period_s": 2.0}
 
     async def scenario() -> None:
-        redeploying = asyncio.to_thread(ray_serve.start, Settings(**LIMITS, port=port), 2, **quick)
+        redeploying = asyncio.to_thread(replica.start, Settings(**LIMITS, port=port), 2, **quick)
         during, _ = await asyncio.gather(closed_loop(port, PHOTO, 2, 30), redeploying)
         assert replicas() == 1
         loading = asyncio.ensure_future(closed_loop(port, PHOTO, 8, 45))

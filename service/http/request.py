@@ -1,0 +1,98 @@
+"""A request beside its body: its id, the view and the deadline that it asks for, and whether its client has left."""
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from service.errors import ClientGoneError, RequestError
+
+Value = TypeVar("Value")
+
+ID_HEADER = "X-Request-ID"
+DEADLINE_HEADER = "X-Deadline-Ms"
+MAX_DEADLINE_MS = 999_999_999
+VIEWS = ("ids", "overlay")
+"""What the picture of an answer shows; the first is the default."""
+WORD = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint takes the request as it is. FastAPI would spend time to find that nothing is parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        return self.endpoint
+
+
+def request_id(request: Request) -> str:
+    """The request's own X-Request-ID where it is a plain word, else a new one."""
+    state = request.scope.setdefault("state", {})
+    if "request_id" not in state:
+        given = request.headers.get(ID_HEADER, "")
+        state["request_id"] = given if WORD.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    return str(state["request_id"])
+
+
+def parse_view(request: Request) -> str:
+    """The one of `VIEWS` that the query names.
+
+    Raises:
+        RequestError: 400, an unknown query name or value.
+    """
+    for name, value in request.query_params.multi_items():
+        if name != "view" or value not in VIEWS:
+            raise RequestError.unknown_query(f"{name}={value}", (f"view={view}" for view in VIEWS))
+    return request.query_params.get("view", VIEWS[0])
+
+
+def deadline_seconds(request: Request, limit_ms: int) -> float:
+    """The service's deadline, or the request's where that is sooner.
+
+    Raises:
+        RequestError: 400, X-Deadline-Ms is not a positive whole number.
+    """
+    given = request.headers.get(DEADLINE_HEADER)
+    if given is None:
+        return limit_ms / 1000
+    if not re.fullmatch(r"[0-9]{1,9}", given) or int(given) < 1:
+        raise RequestError.bad_deadline(given, MAX_DEADLINE_MS)
+    return min(int(given), limit_ms) / 1000
+
+
+async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
+    """The result of the work, which is cancelled when the client leaves.
+
+    Raises:
+        ClientGoneError: it left.
+    """
+    ours = asyncio.current_task()
+    assert ours is not None
+    left = False
+
+    def leave(_: asyncio.Future[None]) -> None:
+        nonlocal left
+        left = True
+        ours.cancel()
+
+    gone = asyncio.ensure_future(wait_until_gone(request))
+    gone.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if left and not ours.uncancel():
+            raise ClientGoneError() from None
+        raise
+    finally:
+        gone.remove_done_callback(leave)
+        gone.cancel()
+
+
+async def wait_until_gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

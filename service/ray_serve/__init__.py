@@ -1,0 +1,1 @@
+"""`python -m service.ray_serve`: the application on a Ray cluster."""

@@ -1,0 +1,53 @@
+"""`python -m service.ray_serve`: the application on a Ray cluster, in replicas that follow the queue.
+
+    ray start --head                                   # on the first host
+    ray start --address FIRST:6379                     # on each other
+    UPSNET_HOST=0.0.0.0 python -m service.ray_serve    # on any of them; again: replaces the replicas one by one
+    serve shutdown --yes                               # ends it
+
+A cluster runs code for whoever reaches it, and Ray reports to its makers: docs/operations.md has what prevents both.
+
+Every host has this checkout with the extra `ray` and the archive, under the same paths. Settings are the service's; a
+replica has as many GPUs as UPSNET_DEVICE names, one where it is auto and the cluster has any, else a CPU core. Each
+host with a replica answers on UPSNET_PORT. A replica takes requests when its worker is ready, finishes those it has
+before it goes, and is replaced when it has no worker for half a minute. For how many there are, see
+`service.ray_serve.replica.target_per_replica`.
+"""
+
+import argparse
+import logging
+import os
+import sys
+
+from service import settings as settings_module
+from service.settings import SettingsError
+
+
+def main() -> int:
+    """Deploy; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m service.ray_serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--max-replicas", type=int, help="at most; as many as the cluster has room for now")
+    args = parser.parse_args()
+    try:
+        import ray
+
+        from service.ray_serve import replica
+    except ModuleNotFoundError as error:
+        missing = f"error: this needs the extra `ray` ({error}). Install it with `uv sync --extra ray`."
+        print(missing, file=sys.stderr)  # noqa: T201
+        return 1
+    try:
+        settings = settings_module.load()
+        ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", logging_level=logging.WARNING, log_to_driver=False)
+        replica.start(settings, args.max_replicas)
+    except (SettingsError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(f"upsnet answers on port {settings.port} of each host with a replica")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""How commands end, and what their arguments take. Each command is also typed in the tests of its own module."""
+
+import argparse
+from typing import Any
+
+import pytest
+
+from model.archive import ArchiveError
+from model.checkpoint import CheckpointError
+from model.command import CommandError, add_device, new_parser, positive, positives, run
+from model.datasets.records import AnnotationError
+from tests.model.typed import typed
+
+COMMANDS = ["predict", "export", "convert", "evaluate", "training", "benchmark"]
+
+
+def ends(outcome: Any) -> int:
+    """Exit status of a command that returns or raises this."""
+
+    def main() -> int | None:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome  # type: ignore[no-any-return]
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_the_status_of_a_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [ends(None), ends(0), ends(1)] == [0, 0, 1]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", [CommandError, ArchiveError, CheckpointError, AnnotationError])
+def test_a_users_mistake_is_one_line(kind: type[CommandError], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(kind("No photos in a. Name another folder.")) == 1
+    assert capsys.readouterr().err == "error: No photos in a. Name another folder.\n"
+
+
+def test_what_the_operating_system_refuses_is_one_line_that_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(FileNotFoundError(2, "No such file or directory", "a/b.json")) == 1
+    assert capsys.readouterr().err == "error: [Errno 2] No such file or directory: 'a/b.json'\n"
+
+
+@pytest.mark.parametrize("bug", [ValueError("no median for empty data"), KeyError("x"), OSError("cannot write RGBA")])
+def test_a_bug_shows_its_trace(bug: Exception) -> None:
+    with pytest.raises(type(bug)):
+        run(lambda: ends(bug))
+
+
+def test_a_stopped_command_says_so_without_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_parser_takes_its_words_from_the_docstring() -> None:
+    parser = new_parser("`python -m model.draw`: lines.\n\n    python -m model.draw a --out b\n    another\n\nMore.\n")
+    assert (parser.prog, parser.description) == ("python -m model.draw", "`python -m model.draw`: lines.")
+    assert parser.epilog == "Example: python -m model.draw a --out b"
+
+
+def test_device_and_precision_are_chosen_automatically_unless_they_are_given() -> None:
+    parser = argparse.ArgumentParser()
+    add_device(parser)
+    assert vars(parser.parse_args([])) == {"device": "auto", "precision": "auto"}
+    assert parser.parse_args(["--device", "cuda:1", "--precision", "float16"]).device == "cuda:1"
+    for wrong in (["--precision", "int3"], ["--device", "gpu"], ["--device", "cuda:x"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
+
+
+def test_counts_are_whole_numbers_above_0() -> None:
+    assert positive("12") == 12
+    assert positives("320, 480") == [320, 480]
+    for wrong in ("0", "-1", "1.5", "big", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number above 0, got"):
+            positives(f"1,{wrong}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(f"model.{name}", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith(f"usage: python -m model.{name} ")
+    assert f"Example: python -m model.{name} " in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_refuses_what_it_does_not_know(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(f"model.{name}", "--no-such-option") == 2
+    assert "error:" in capsys.readouterr().err

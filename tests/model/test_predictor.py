@@ -1,0 +1,125 @@
+"""The archive behind numpy: answers that add up for any image, on the device and in the precision asked for."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from model.archive import ArchiveError
+from model.interface.categories import Category, Labels
+from model.interface.panoptic import Segment
+from model.predictor import Predictor, choose_device, choose_precision, to_analysis, to_tensor
+
+LABELS = Labels(
+    (
+        Category(7, "road", False, (128, 64, 128)),
+        Category(26, "car", True, (0, 0, 142)),
+        Category(24, "man", True, (1, 1, 1)),
+    )
+)
+
+
+def test_answers_add_up_for_awkward_sizes(tiny_archive: Path) -> None:
+    predictor = Predictor(tiny_archive, "cpu")
+    for height, width in [(1, 1), (1, 300), (400, 2), (33, 65)]:
+        found = predictor.predict([np.full((height, width, 3), 90, np.uint8)])[0]
+        assert found.segment_ids.shape == (height, width)
+        ids, areas = np.unique(found.segment_ids[found.segment_ids > 0], return_counts=True)
+        assert ids.tolist() == [segment.id for segment in found.segments] == list(range(1, len(ids) + 1))
+        assert areas.tolist() == [segment.area for segment in found.segments]
+        for segment in found.segments:
+            ys, xs = np.nonzero(found.segment_ids == segment.id)
+            wide = (xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1)
+            assert segment.bbox == wide
+            assert 0 <= segment.score <= 1
+
+
+def test_no_images_have_no_answers(tiny_archive: Path) -> None:
+    predictor = Predictor(tiny_archive, "cpu")
+    assert predictor.predict([]) == []
+    assert predictor.analyze([]) == []
+
+
+def test_an_analysis_has_the_answer_of_a_prediction(tiny_archive: Path) -> None:
+    predictor = Predictor(tiny_archive, "cpu")
+    predictor.warm_up([(40, 60)])
+    image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
+    answer, analysis = predictor.predict([image])[0], predictor.analyze([image])[0]
+    assert np.array_equal(analysis.panoptic.segment_ids, answer.segment_ids)
+    assert analysis.panoptic.segments == answer.segments
+    assert analysis.semantic.shape == (40, 60)
+    things = set(predictor.categories.things.ids)
+    assert set(analysis.category_ids.tolist()) <= things
+
+
+def test_it_says_what_it_serves(tiny_archive: Path) -> None:
+    served = Predictor(tiny_archive, "cpu").served
+    assert (served.device, served.precision, served.kernel) == ("cpu", "float32", "gather")
+    assert served.name.startswith("tiny@")
+    assert served.metadata.configuration == "camvid_demo"
+
+
+def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:
+    predictor = Predictor(tiny_archive, "cpu")
+    for size in ((40, 60), (64, 96), (1, 300), (400, 2)):
+        assert predictor.padded_size(*size) == predictor.served.padded_size(*size)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "chosen"),
+    [
+        ("auto", "cpu", "float32"),
+        ("auto", "cuda:1", "float16"),
+        ("float32", "cuda", "float32"),
+        ("float16", "cuda", "float16"),
+    ],
+)
+def test_a_device_has_its_precision_unless_one_is_asked_for(asked: str, device: str, chosen: str) -> None:
+    assert choose_precision(asked, device) == chosen
+
+
+def test_half_precision_on_a_cpu_is_refused(tiny_archive: Path) -> None:
+    with pytest.raises(ArchiveError, match="Precision float16 needs a CUDA device; use float32 on a CPU"):
+        Predictor(tiny_archive, "cpu", "float16")
+
+
+@pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_cuda_is_chosen_where_there_is_one(there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert choose_device("auto") == chosen
+    assert choose_device("cuda:3") == "cuda:3"
+
+
+def test_an_image_that_is_read_only_becomes_a_tensor_of_its_own() -> None:
+    image = np.zeros((2, 5, 3), np.uint8)
+    image[1, 4] = 1, 2, 3
+    image.flags.writeable = False
+    tensor = to_tensor(image, "cpu")
+    assert tensor.shape == (3, 2, 5)
+    assert tensor[:, 1, 4].tolist() == [1, 2, 3]
+
+
+def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:
+    panoptic = SimpleNamespace(
+        segment_ids=torch.tensor([[1, 1, 2, 0]]),
+        classes=torch.tensor([0, 2]),
+        scores=torch.tensor([0.123456, 1.0]),
+        areas=torch.tensor([2, 1]),
+        boxes=torch.tensor([[0, 0, 2, 1], [2, 0, 1, 1]]),
+    )
+    found = SimpleNamespace(
+        panoptic=panoptic,
+        semantic=torch.zeros(1, 4, dtype=torch.uint8),
+        boxes=torch.zeros(2, 4),
+        scores=torch.ones(2),
+        classes=torch.tensor([2, 1]),  # of the things, 0 is the background
+        mask_logits=torch.zeros(2, 28, 28),
+    )
+    analysis = to_analysis(found, LABELS)
+    assert analysis.panoptic.segments == (
+        Segment(1, 7, "road", False, 0.1235, 2, (0, 0, 2, 1)),
+        Segment(2, 24, "man", True, 1.0, 1, (2, 0, 1, 1)),
+    )
+    assert analysis.category_ids.tolist() == [24, 26]

@@ -1,0 +1,70 @@
+"""Weights that a run starts from: drawn, of ImageNet, or of another network of ours."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import Checkpoint, CheckpointError, build_network
+from model.interface import categories
+from model.interface.categories import Labels
+from model.network.upsnet import coco_r50
+from model.training.initialise import initialise, load_backbone, load_network, map_classes
+from tests.paths import DEMO
+
+
+def test_imagenet_weights_fill_the_backbone(tmp_path: Path) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet50(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet50.pth")
+    network = coco_r50(stuff=2, things=2)
+    load_backbone(network, tmp_path / "resnet50.pth", "caffe")
+    assert torch.equal(network.backbone.stem.conv.weight, weights["conv1.weight"].flip(1))
+    assert torch.equal(network.backbone.c5[2].conv3.weight, weights["layer4.2.conv3.weight"])
+    del weights["layer1.0.bn1.bias"]
+    torch.save(weights, tmp_path / "broken.pth")
+    with pytest.raises(CheckpointError, match=r"missing backbone\.c2\.0\.norm1\.bias"):
+        load_backbone(network, tmp_path / "broken.pth", "caffe")
+
+
+def test_rows_of_coco_classes_move_to_cityscapes() -> None:
+    coco, cityscapes = categories.load("coco"), categories.load("cityscapes")
+    weights = {}
+    for layer, rows in {"semantic_head.logits": 133, "box_head.logits": 81, "box_head.deltas": 324}.items():
+        weights[f"{layer}.weight"] = torch.arange(float(rows))[:, None].repeat(1, 2)
+        weights[f"{layer}.bias"] = torch.arange(float(rows))
+    weights["mask_head.logits.weight"] = torch.arange(81.0)[:, None, None, None].repeat(1, 2, 1, 1)
+    weights["mask_head.logits.bias"] = torch.arange(81.0)
+    mapped = map_classes(weights, coco, cityscapes)
+    semantic = dict(
+        zip([label.name for label in cityscapes], mapped["semantic_head.logits.bias"].tolist(), strict=True)
+    )
+    wanted = {"road": 20, "sidewalk": 43, "building": 49, "wall": 51, "fence": 37, "traffic light": 62}
+    wanted |= {"vegetation": 36, "sky": 39, "person": 53, "car": 55, "truck": 60, "bus": 58, "train": 59}
+    wanted |= {"motorcycle": 56, "bicycle": 54}
+    # a traffic light is a thing on COCO and stuff on Cityscapes: its semantic row moves, no detection row does
+    assert {name: semantic[name] for name in wanted} == wanted
+    assert mapped["box_head.logits.bias"].tolist()[:2] == [0, 1]
+    assert mapped["box_head.logits.bias"].tolist()[3] == 3
+    assert mapped["box_head.deltas.bias"].tolist()[12:16] == [12, 13, 14, 15]
+
+
+def test_offsets_start_at_zero() -> None:
+    network = build_network("camvid_demo", categories.load("camvid"))
+    initialise(network)
+    assert network.semantic_head.layers[0].offset.weight.abs().max() == 0
+    assert network.box_head.logits.weight.std() < 0.02
+
+
+def test_an_archive_starts_a_run() -> None:
+    labels = categories.load("camvid")
+    network = build_network("camvid_demo", labels)
+    load_network(network, DEMO, labels)
+    archived = Checkpoint.of_archive(DEMO).weights
+    assert all(torch.equal(tensor, archived[name]) for name, tensor in network.state_dict().items())
+    fewer = Labels(tuple(label for label in labels if label.name != "bicyclist"))
+    small = build_network("camvid_demo", fewer)
+    load_network(small, DEMO, fewer)
+    assert torch.equal(small.box_head.logits.bias, network.box_head.logits.bias[:3])

@@ -1,0 +1,100 @@
+"""The command: a run that is killed goes on, and mistakes are refused with a reason."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import Checkpoint
+from model.command import CommandError
+from model.training import __main__ as command
+from model.training.outlines import Outline
+from tests.model.training.street import read_street, write_street
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_killed_run_gives_the_losses_of_one_never_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--config", "camvid_demo", *write_street(tmp_path / "street"), "--steps", "4", "--device", "cpu"]
+    options += ["--checkpoint-seconds", "0", "--out"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    call = [sys.executable, "-W", "ignore", "-m", "model.training", *options, str(killed)]
+    first = subprocess.Popen(call, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    while not (killed / "state.pt").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    command.main([*options, str(killed)])
+    assert f"resuming {killed} at step" in capsys.readouterr().out
+    command.main([*options, str(whole)])
+    losses = [(folder / "losses.jsonl").read_text() for folder in (whole, killed)]
+    assert losses[0] == losses[1]
+    weights = [Checkpoint.load(folder / "checkpoint.safetensors").weights for folder in (whole, killed)]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_a_folder_without_things_is_refused(tmp_path: Path) -> None:
+    options = write_street(tmp_path)
+    content = json.loads((tmp_path / "street.json").read_text())
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment["iscrowd"] = 1
+    (tmp_path / "street.json").write_text(json.dumps(content))
+    with pytest.raises(CommandError, match="nothing to train on"):
+        command.main(["--config", "camvid_demo", *options, "--out", str(tmp_path / "run")])
+
+
+def test_photos_without_an_object_are_left_out(tmp_path: Path) -> None:
+    annotations = read_street(tmp_path)
+    first, second, *_ = annotations.images
+    things = annotations.categories.things.index
+    stuff = tuple(segment for segment in second.segments if segment.category_id not in things)
+    two = replace(annotations, images=(first, replace(second, segments=stuff)))
+    assert command.with_objects(two, None).images == (first,)
+    car, crowd = Outline(1, (0, 0, 9, 9), False, []), Outline(1, (0, 0, 9, 9), True, [])
+    assert command.with_objects(annotations, {0: [crowd], 2: [crowd, car]}).images == annotations.images[2:3]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--backbone", "keras:resnet50.pth"], r"keras:resnet50\.pth: expected caffe:FILE or torchvision:FILE"),
+        (["--instances", "instances.json"], "for recipes that train on whole photos; camvid_demo cuts crops"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], part: str
+) -> None:
+    street = write_street(tmp_path)
+    outlines = {0: [Outline(1, (0, 0, 9, 9), False, [])]}
+    monkeypatch.setattr(command, "load_outlines", lambda *_: outlines)
+    with pytest.raises(CommandError, match=part):
+        command.main(["--config", "camvid_demo", *street, "--device", "cpu", *options, "--out", str(tmp_path / "run")])
+
+
+def test_validation_photos_are_those_of_the_run_unless_named(tmp_path: Path) -> None:
+    street = write_street(tmp_path)
+    options = ["--config", "camvid_demo", *street, "--out", str(tmp_path / "run")]
+    assert command.read_validation(command.parser().parse_args(options)) is None
+    (tmp_path / "ids.json").write_text('{"val": [2, 3]}')
+    options += ["--val-annotations", str(tmp_path / "street.json"), "--val-ids", f"{tmp_path / 'ids.json'}:val"]
+    validation = command.read_validation(command.parser().parse_args(options))
+    assert validation is not None
+    photos = [record.photo for record in validation.annotations.images]
+    assert photos == [tmp_path / "photos/2.png", tmp_path / "photos/3.png"]

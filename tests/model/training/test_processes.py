@@ -1,0 +1,54 @@
+"""The processes of a run share its work and end together."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from model.training.processes import agree, join, leave
+from model.training.step import TrainingStep
+from tests.model.training.street import ALONE, trainer, write_street
+
+
+def test_a_process_is_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    found = join("cpu")
+    assert found == ALONE
+    assert found.is_first
+    assert [agree(value, found) for value in (True, False)] == [True, False]
+    leave(found)
+
+
+def gradients_of_rank(rank: int, folder: Path, port: int, out: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    run = trainer(folder, out)
+    step = torch.nn.parallel.DistributedDataParallel(run.step)
+    sample = run.dataset.sample(rank, 0)
+    torch.manual_seed(100 + rank)
+    step([sample])["total"].backward()
+    if rank == 0:
+        torch.save({name: p.grad for name, p in run.network.named_parameters()}, out)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_have_the_gradients_of_one_with_both_photos(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    write_street(tmp_path / "street")
+    multiprocessing.spawn(gradients_of_rank, (tmp_path / "street", port, tmp_path / "gradients.pt"), nprocs=2)
+    shared = torch.load(tmp_path / "gradients.pt")
+    run = trainer(tmp_path / "street", tmp_path / "run")
+    assert isinstance(run.step, TrainingStep)
+    for rank in (0, 1):
+        torch.manual_seed(100 + rank)
+        (run.step([run.dataset.sample(rank, 0)])["total"] / 2).backward()
+    for name, parameter in run.network.named_parameters():
+        torch.testing.assert_close(
+            shared[name], parameter.grad, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )

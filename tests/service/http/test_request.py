@@ -1,0 +1,130 @@
+"""What a request asks for in its head, and clients that leave."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from service.errors import ClientGoneError, RequestError
+from service.http.request import deadline_seconds, parse_view, request_id, unless_gone
+
+
+def request(query: str = "", receive: Any = None, **headers: str) -> Request:
+    lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "query_string": query.encode(), "headers": lines}, receive)
+
+
+@pytest.mark.parametrize("given", ["abc-1", "a.b:c_d", "x" * 128])
+def test_a_plain_word_is_kept_as_the_id(given: str) -> None:
+    assert request_id(request(x_request_id=given)) == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>", "é"])
+def test_anything_else_is_replaced_by_an_id_that_stays(given: str) -> None:
+    asked = request(x_request_id=given)
+    made = request_id(asked)
+    assert len(made) == 32
+    assert request_id(asked) == made
+    assert request_id(request()) != made
+
+
+@pytest.mark.parametrize(
+    ("query", "view"),
+    [("", "ids"), ("view=ids", "ids"), ("view=overlay", "overlay"), ("view=ids&view=overlay", "overlay")],
+)
+def test_the_last_view_wins_and_ids_are_the_default(query: str, view: str) -> None:
+    assert parse_view(request(query)) == view
+
+
+@pytest.mark.parametrize("query", ["view=x", "view=", "scale=2", "view=ids&scale=2"])
+def test_an_unknown_query_is_refused(query: str) -> None:
+    with pytest.raises(RequestError, match=r"The only one is view=ids or view=overlay\.") as refusal:
+        parse_view(request(query))
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, 30.0), ("1", 0.001), ("29999", 29.999), ("30001", 30.0), ("999999999", 30.0)]
+)
+def test_the_sooner_deadline_counts(given: str | None, seconds: float) -> None:
+    headers = {} if given is None else {"x_deadline_ms": given}
+    assert deadline_seconds(request(**headers), 30_000) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "0", "-1", "+1", "1.5", "soon", "1000000000", "١"])
+def test_a_deadline_that_is_no_number_of_milliseconds_is_refused(given: str) -> None:
+    with pytest.raises(RequestError, match="1 to 999999999") as refusal:
+        deadline_seconds(request(x_deadline_ms=given), 30_000)
+    assert refusal.value.status == 400
+
+
+async def never() -> Any:
+    await asyncio.sleep(60)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 5))  # type: ignore[arg-type]
+
+
+def test_the_result_of_the_work_comes_back_while_the_client_stays() -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    async def scenario() -> None:
+        before = asyncio.all_tasks()
+        assert await unless_gone(request(receive=never), work()) == "done"
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before  # nobody watches any more
+
+    run(scenario)
+
+
+def test_work_is_cancelled_when_its_client_leaves() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    messages = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        await asyncio.sleep(0)
+        return messages.pop(0)
+
+    async def scenario() -> None:
+        with pytest.raises(ClientGoneError):
+            await unless_gone(request(receive=receive), work())
+        assert ended == ["cancelled"]
+        await asyncio.sleep(0)  # the task itself is not cancelled
+
+    run(scenario)
+
+
+def test_a_cancelled_request_is_not_taken_for_one_whose_client_left() -> None:
+    async def scenario() -> None:
+        task = asyncio.ensure_future(unless_gone(request(receive=never), never()))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(scenario)
+
+
+def test_an_error_of_the_work_is_passed_on() -> None:
+    async def work() -> None:
+        raise ValueError("bad")
+
+    async def scenario() -> None:
+        with pytest.raises(ValueError, match="bad"):
+            await unless_gone(request(receive=never), work())
+
+    run(scenario)

@@ -1,0 +1,148 @@
+"""What runs in a worker, spoken to over its pipe."""
+
+import functools
+import multiprocessing
+import subprocess
+import sys
+import time
+from multiprocessing import reduction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.workers.messages import Batch, Done, Failed, Forget, NewBlock, Ready, Refused
+from service.workers.process import EXIT_STICKY, classify, main
+from service.workers.shared_memory import Block, allocate, layout
+from tests.service import emulated
+from tests.service.emulated import FAIL, SERVED, STICKY, Emulated, image
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Process:
+    """A worker and the front's end of its pipe."""
+
+    def __init__(self, factory: Any) -> None:
+        self.pipe, far_end = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=main, args=(far_end, factory, ((48, 64),)), daemon=True)
+        self.process.start()
+        far_end.close()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pipe.close()
+        self.process.join(20)
+        self.process.close()
+
+    def take(self) -> Any:
+        assert self.pipe.poll(20)
+        return self.pipe.recv()
+
+    def give(self, block: Block) -> None:
+        self.pipe.send(NewBlock(block.number, block.size))
+        reduction.send_handle(self.pipe, block.descriptor, self.process.pid)
+
+
+def test_it_says_what_it_serves_and_answers_batches_in_shared_memory() -> None:
+    photo = image((90, 0, 0), 20, 30)
+    places, size = layout([photo.shape])
+    block = allocate(7, size)
+    with Process(functools.partial(Emulated, memory_pixels=1000)) as worker:
+        ready = worker.take()
+        assert isinstance(ready, Ready)
+        assert ready.served == SERVED
+        assert 0 < ready.device_memory < ready.device_memory_total
+        worker.give(block)
+
+        block.pixels(places[0])[...] = photo
+        worker.pipe.send(Batch(1, 7, places))
+        done = worker.take()
+        expected = emulated.answer(photo)
+        assert isinstance(done, Done)
+        assert (done.number, done.segments) == (1, [expected.segments])
+        assert np.array_equal(block.map(places[0]), expected.segment_ids)
+
+        worker.pipe.send(Batch(2, 7, 2 * places))  # 1200 pixels
+        assert worker.take()[:2] == (2, "RuntimeError: CUDA out of memory.")
+        block.pixels(places[0])[...] = FAIL
+        worker.pipe.send(Batch(3, 7, places))
+        failed = worker.take()
+        assert isinstance(failed, Failed)
+        assert failed[:2] == (3, "ValueError: bad image")
+
+        worker.pipe.send(Forget(7))
+        worker.pipe.close()
+        worker.process.join(20)
+        assert worker.process.exitcode == 0
+    block.close()
+
+
+def test_what_cannot_be_loaded_is_refused_in_one_line() -> None:
+    with Process(emulated.broken) as worker:
+        assert worker.take() == Refused("ValueError: It is not there.")
+
+
+def test_an_unknown_message_ends_it_with_a_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    with Process(Emulated) as worker:
+        worker.take()
+        worker.pipe.send(("batch", 1, 7, []))
+        worker.process.join(20)
+        assert worker.process.exitcode == 1
+    assert "AssertionError: Expected code to be unreachable, but got: ('batch', 1, 7, [])" in capfd.readouterr().err
+
+
+def test_a_sticky_error_ends_it_at_once() -> None:
+    places, size = layout([(48, 64)])
+    block = allocate(1, size)
+    block.pixels(places[0])[...] = STICKY
+    with Process(Emulated) as worker:
+        worker.take()
+        worker.give(block)
+        worker.pipe.send(Batch(1, 1, places))
+        worker.process.join(20)
+        assert worker.process.exitcode == EXIT_STICKY
+    block.close()
+
+
+def test_a_worker_ends_with_a_front_that_is_killed() -> None:
+    program = (
+        "import asyncio, multiprocessing\n"
+        "from service.workers.pool import WorkerPool\nfrom tests.service.emulated import Emulated\n"
+        "async def main():\n    pool = WorkerPool({'cpu': Emulated}, max_pixels=1000)\n    await pool.start()\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n    await asyncio.sleep(60)\n"
+        "if __name__ == '__main__':\n    asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        pid = int(front.stdout.readline())
+        assert "torch" not in Path(f"/proc/{front.pid}/maps").read_text()
+        front.kill()
+    patience = time.monotonic() + 10
+    while time.monotonic() < patience and _runs(pid):
+        time.sleep(0.02)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", "memory"),
+        ("CUDA error: an illegal memory access was encountered", "sticky"),
+        ("CUDA error: out of memory", "memory"),
+        ("DefaultCPUAllocator: can't allocate memory", "memory"),
+        ("shape mismatch", "failed"),
+    ],
+)
+def test_errors_are_classified_by_their_message(message: str, kind: str) -> None:
+    assert classify(RuntimeError(message)) == kind
