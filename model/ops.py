@@ -1,6 +1,7 @@
-"""Operators chosen by device. Importing this module registers them, and torchvision's, for archives to call.
+"""Operators with a form for every device. Importing this module registers them, and torchvision's, so archives can run.
 
-The schemas below belong to the archive's format version: archives hold calls to them.
+The dispatcher chooses. A CPU has forms of this package's own, a GPU has Triton's. On a GPU without Triton, and with
+gradients, torch and torchvision stand in. Archives hold calls to these schemas: a change needs a new format version.
 """
 
 import functools
@@ -8,12 +9,16 @@ import importlib.util
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
+
+from model.kernels import cpu, panoptic_cpu
+from model.kernels.convolution_cpu import winograd
 
 _LIBRARY = torch.library.Library("upsnet", "DEF")
 _LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
@@ -25,6 +30,18 @@ _LIBRARY.define(
 _LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
 _LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
 _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
+
+
+def conv3x3(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """3 x 3 convolution with stride 1 and padding 1: (N, C, H, W), (O, C, 3, 3), (O,) -> (N, O, H, W).
+
+    On a CPU large ones are done by `winograd`. Small ones would not repay its transforms, a GPU's library chooses for
+    itself, and with gradients only torch's form has a backward.
+    """
+    large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048
+    if large and not features.is_cuda and features.dtype == torch.float32 and not torch.is_grad_enabled():
+        return winograd(features, weight, bias)
+    return F.conv2d(features, weight, bias, padding=1)
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -41,98 +58,98 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     Returns:
         (N, O, H, W).
     """
-    if torch.is_grad_enabled():  # the operator has no backward
-        if features.is_cuda:
-            return deform_conv2d_torchvision(features, offsets, weight, bias)
-        return _deform_conv2d_gather(features, offsets, weight, bias)
     return torch.ops.upsnet.deform_conv2d(features, offsets, weight, bias)  # type: ignore[no-any-return]
 
 
-def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The form on a device with gradients or without Triton, and the plain one.
-
-    torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
-    """
-    bias32 = bias.float() if bias is not None else None
-    out: Tensor = torchvision.ops.deform_conv2d(
-        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
-    )
-    return out.to(features.dtype)
-
-
-def _deform_conv2d_gather(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The CPU form: gather the four neighbours of each sample as a weighted embedding bag, then one matrix product.
-
-    torchvision's CPU kernel runs on one thread, and its backward slower still. Rows are taken in chunks, so that the
-    columns (9 C numbers a pixel) never exist whole; each is large enough for the matrix product and for all threads.
-    """
-    count, channels, height, width = features.shape
-    table = _pixels_first(features).flatten(0, 1).float()  # (N H W, C)
-    matrix = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # (O, C, 3, 3) -> (O, 9 C)
-    moves = _pixels_first(offsets).float().reshape(count * height, width, 9, 2)
-    rows = max(4_000_000 // (9 * channels * width), 1)
-    if torch.is_grad_enabled():  # autograd keeps the columns anyway
-        columns = _columns(table, moves, 0, height, width).to(features.dtype)
-        result = F.linear(columns, matrix, bias)
-    else:
-        result = features.new_empty((count * height * width, weight.size(0)))
-        for start in range(0, count * height, rows):
-            columns = _columns(table, moves[start : start + rows], start, height, width).to(features.dtype)
-            pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
-            part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # its library multiplies faster than that of `mm`
-            result[start * width : start * width + len(columns)] = part[0, :, 0].t()
-    return result.view(count, height, width, -1).permute(0, 3, 1, 2)
-
-
-def _columns(table: Tensor, moves: Tensor, start: int, height: int, width: int) -> Tensor:
-    """(P, 9 C) samples of the P pixels of some rows; `table` (N H W, C) float32, the rest as of `_bilinear_samples`."""
-    indices, weights = _bilinear_samples(moves, start, height, width)
-    bags = torch.arange(0, indices.numel(), 4, dtype=indices.dtype, device=indices.device)
-    return torch.embedding_bag(table, indices, bags, False, 0, False, weights)[0].view(-1, 9 * table.size(1))
-
-
-def _pixels_first(maps: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H W, C), free where the maps are channels-last; else by a transposition of whole images."""
-    if maps.size(0) == 0 or maps.is_contiguous(memory_format=torch.channels_last):
-        return maps.permute(0, 2, 3, 1).flatten(1, 2)
-    return torch.stack([image.flatten(1).t().contiguous() for image in maps])
-
-
-def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows of the pixel table that each sample mixes, and their weights.
+def nms(boxes: Tensor, threshold: float) -> Tensor:
+    """Greedy suppression within each of many groups.
 
     Args:
-        moves: (R, W, 9, 2) dy, dx of R image rows, counted through the batch from `start`.
-        start: index of the first row.
-        height: rows of one image.
-        width: columns of one image.
+        boxes: (G, K, 4) float32 xyxy with exclusive ends, each group's by descending score.
+        threshold: only an IoU above it suppresses.
 
     Returns:
-        (4 * 9 * R * W,) int32 indices into the (N * H * W)-row table and as many float32 weights.
+        (G, K) bool, whether a box is kept.
     """
-    row = torch.arange(start, start + moves.size(0), device=moves.device)
-    taps = torch.arange(9, device=moves.device)
-    base_y = (row % height)[:, None, None] + torch.div(taps, 3, rounding_mode="floor") - 1  # (R, 1, 9)
-    base_x = torch.arange(width, device=moves.device)[:, None] + taps % 3 - 1  # (W, 9)
-    y = (moves[..., 0] + base_y).clamp(-1, height)  # beyond this every neighbour is outside
-    x = (moves[..., 1] + base_x).clamp(-1, width)
-    top, left = y.detach().floor(), x.detach().floor()
-    dy, dx = y - top, x - left
-    y0, x0 = top.int(), left.int()
-    y1, x1 = y0 + 1, x0 + 1
-    above, below = (1 - dy) * (y0 >= 0) * (y0 < height), dy * (y1 < height)
-    before, after = (1 - dx) * (x0 >= 0) * (x0 < width), dx * (x1 < width)
-    first = (torch.div(row, height, rounding_mode="floor") * height).int()[:, None, None]
-    upper, lower = (first + y0.clamp(0, height - 1)) * width, (first + y1.clamp(max=height - 1)) * width
-    x0, x1 = x0.clamp(0, width - 1), x1.clamp(max=width - 1)
-    indices = torch.stack([upper + x0, upper + x1, lower + x0, lower + x1], dim=-1)
-    weights = torch.stack([above * before, above * after, below * before, below * after], dim=-1)
-    return indices.view(-1), weights.view(-1)
+    return torch.ops.upsnet.nms(boxes, threshold)  # type: ignore[no-any-return]
+
+
+def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    """RoIAlign of each region from its level, without the half-pixel shift, with 2 x 2 samples in a bin.
+
+    Positions are float32 whatever the type of the features.
+
+    Args:
+        features: P2..P5, (N, C, h, w) each, strides 4 to 32.
+        rois: (R, 5) float32: image, x1, y1, x2, y2 in pixels.
+        levels: (R,) 0..3.
+        size: side of the result.
+
+    Returns:
+        (R, C, size, size); (0, C, size, size) for no regions.
+    """
+    return torch.ops.upsnet.roi_align(features, rois, levels, size)  # type: ignore[no-any-return]
+
+
+def panoptic(
+    logits: Tensor,
+    boxes: Tensor,
+    masks: Tensor,
+    classes: Tensor,
+    counts: list[int],
+    max_per_class: int,
+    stuff: int,
+    overlap: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decide every pixel of a batch: `model.network.panoptic_head` says how.
+
+    Args:
+        logits: (N, S, h, w) float32 semantic logits, h and w at least 2.
+        boxes: (n, 4) float32 candidates of all images, each image's by descending score, at least one each.
+        masks: (n, 28, 28) float32 mask logits.
+        classes: (n,) int64, 1..T, or 0 for the placeholder.
+        counts: candidates of each image.
+        max_per_class: most candidates of one class in an image.
+        stuff: number of stuff classes.
+        overlap: share of its mask that a candidate may lose to better ones of its class.
+
+    Returns:
+        Panoptic channel and best semantic class of each pixel, (N, 4 h, 4 w) uint8 each, and (n,) int64 the candidates
+        of each image in channel order, counted from its first; those that were dropped follow.
+    """
+    decided: tuple[Tensor, Tensor, Tensor] = torch.ops.upsnet.panoptic(
+        logits, boxes, masks, classes, counts, max_per_class, stuff, overlap
+    )
+    return decided
+
+
+def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same bits as another type, in a new tensor; TorchScript takes the type in `Tensor.view` for a size."""
+    return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
+
+
+def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
+    """How often each of 0..bins - 1 occurs, or the sum of its weights in float64; a GPU is not waited for."""
+    if not values.is_cuda:  # many times quicker there
+        return torch.bincount(values, weights if weights is None else weights.double(), minlength=bins)
+    ones = torch.ones_like(values) if weights is None else weights.double()
+    return spread_histogram(values, bins, ones)
+
+
+def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int = 32) -> Tensor:
+    """Sums of the weights of each of 0..bins - 1, in their type.
+
+    Most pixels have one of a few values, and a GPU's additions to one place wait for each other. So neighbours add to
+    different replicas.
+    """
+    places = values + bins * (torch.arange(len(values), device=values.device) % replicas)
+    sums = torch.zeros(replicas * bins, dtype=weights.dtype, device=values.device).index_add(0, places, weights)
+    return sums.view(replicas, bins).sum(0)
 
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed and finds the C compiler that it needs; says once where it is not so."""
+    """Whether Triton is installed and finds the C compiler that it needs; warns once where it is not so."""
     missing = ""
     if importlib.util.find_spec("triton") is None:
         missing = "Triton is not installed"
@@ -154,8 +171,30 @@ def kernel(device: str) -> str:
     return "triton" if has_triton() else "torchvision"
 
 
+def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`deform_conv2d` by torchvision, in float32.
+
+    torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
+    """
+    bias32 = bias.float() if bias is not None else None
+    out: Tensor = torchvision.ops.deform_conv2d(
+        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
+    )
+    return out.to(features.dtype)
+
+
+def roi_align_torchvision(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    """`roi_align` by torchvision, in float32: half precision would move boxes."""
+    pooled = features[0].new_zeros((len(rois), features[0].size(1), size, size))
+    for k, level in enumerate(features):
+        chosen = torch.where(levels == k)[0]
+        aligned = torchvision.ops.roi_align(level.float(), rois[chosen], size, 0.25 / 2**k, 2, False)
+        pooled = pooled.index_copy(0, chosen, aligned.to(pooled.dtype))
+    return pooled
+
+
 def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not has_triton():
+    if torch.is_grad_enabled() or not has_triton():
         return deform_conv2d_torchvision(features, offsets, weight, bias)
     from model.kernels import deformable
 
@@ -163,99 +202,51 @@ def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias:
         return deformable.deform_conv2d(features, offsets, weight, bias)
 
 
-def _panoptic_cuda(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    from model.kernels import panoptic
-
-    with torch.cuda.device(logits.device):
-        return panoptic.panoptic(logits, *arguments)
-
-
-def _reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same bits as another type; TorchScript takes the type in `Tensor.view` for a size."""
-    return numbers.contiguous().clone().view(dtype)
-
-
-def _nms_groups(boxes: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression within each group, group by group.
-
-    Args:
-        boxes: (G, K, 4) xyxy with exclusive ends, by descending score.
-        threshold: only an IoU above it suppresses.
-
-    Returns:
-        (G, K) whether a box is kept.
-    """
-    keep = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    scores = torch.arange(boxes.size(1), 0, -1, dtype=torch.float32, device=boxes.device)
-    for group, kept in zip(boxes, keep, strict=True):
-        kept[torchvision.ops.nms(group, scores, threshold)] = True
-    return keep
-
-
 def _nms_cuda(boxes: Tensor, threshold: float) -> Tensor:
     if not has_triton():
-        return _nms_groups(boxes, threshold)
+        return cpu.nms(boxes, threshold)
     from model.kernels import regions
 
     with torch.cuda.device(boxes.device):
         return regions.nms(boxes, threshold)
 
 
+def _roi_align_cpu(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    form = roi_align_torchvision if torch.is_grad_enabled() else cpu.roi_align
+    return form(features, rois, levels, size)
+
+
 def _roi_align_cuda(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
+    if torch.is_grad_enabled() or not has_triton():
+        return roi_align_torchvision(features, rois, levels, size)
     from model.kernels import regions
 
     with torch.cuda.device(rois.device):
         return regions.roi_align(features, rois, levels, size)
 
 
-def _roi_align_gather(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    """The CPU form: each bin is the weighted sum of the 16 pixels around its 4 samples, gathered as an embedding bag.
+def _panoptic_cuda(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    if not has_triton():
+        return panoptic_cpu.panoptic(logits, *arguments)
+    from model.kernels import panoptic
 
-    torchvision's CPU kernel runs on one thread and wants the channels first. Arguments and result are those of
-    `model.kernels.regions.roi_align`.
-    """
-    channels = features[0].size(1)
-    result = features[0].new_empty((len(rois), size * size, channels))
-    for k, level in enumerate(features):
-        chosen = torch.where(levels == k)[0]
-        if len(chosen) == 0:
-            continue
-        height, width = level.size(2), level.size(3)
-        image, x1, y1, x2, y2 = (rois[chosen] * rois.new_tensor([1.0] + [0.25 / 2**k] * 4)).unbind(1)
-        rows, down = _samples(y1, y2, size, height)
-        columns, across = _samples(x1, x2, size, width)
-        rows = (rows + image.int()[:, None, None] * height) * width
-        indices = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # (R, size, size, 4, 4)
-        weights = down[:, :, None, :, None] * across[:, None, :, None, :] / 4
-        bags = torch.arange(0, indices.numel(), 16, dtype=torch.int32, device=rois.device)
-        table = _pixels_first(level).flatten(0, 1).float()
-        pooled = torch.embedding_bag(table, indices.flatten(), bags, False, 0, False, weights.flatten())[0]
-        result[chosen] = pooled.view(-1, size * size, channels).to(result.dtype)
-    return result.view(-1, size, size, channels).permute(0, 3, 1, 2)
+    with torch.cuda.device(logits.device):
+        return panoptic.panoptic(logits, *arguments)
 
 
-def _samples(start: Tensor, stop: Tensor, size: int, length: int) -> tuple[Tensor, Tensor]:
-    """Two samples a bin along one axis: (R, size, 4) int32 positions of both neighbours of each, and their weights."""
-    step = ((stop - start).clamp(min=1) / size)[:, None, None]
-    bins = torch.arange(size, device=start.device)[:, None]
-    halves = (torch.arange(2, device=start.device) + 0.5) / 2
-    at = start[:, None, None] + bins * step + halves * step  # (R, size, 2)
-    inside = (at >= -1) & (at <= length)
-    at = at.clamp(0, length - 1)
-    first = at.int()
-    after = at - first
-    positions = torch.stack([first, (first + 1).clamp(max=length - 1)], dim=-1)
-    weights = torch.stack([1 - after, after], dim=-1) * inside[..., None]
-    return positions.flatten(2), weights.flatten(2)
+def _register(name: str, on_cpu: Callable[..., Any], on_cuda: Callable[..., Any], backward: bool = False) -> None:
+    """Name the forms of an operator; one with a backward is called above autograd, which records what it does."""
+    for key, form in (("CPU", on_cpu), ("CUDA", on_cuda)):
+        _LIBRARY.impl(name, form, key)
+        if backward:
+            _LIBRARY.impl(name, form, f"Autograd{key}")
 
 
-_LIBRARY.impl("deform_conv2d", _deform_conv2d_gather, "CPU")
-_LIBRARY.impl("deform_conv2d", _deform_conv2d_cuda, "CUDA")
-_LIBRARY.impl("has_kernels", lambda device: False, "CPU")  # noqa: ARG005
-_LIBRARY.impl("has_kernels", lambda device: has_triton(), "CUDA")  # noqa: ARG005
-_LIBRARY.impl("panoptic", _panoptic_cuda, "CUDA")
-_LIBRARY.impl("reinterpret", _reinterpret, "CompositeExplicitAutograd")
-_LIBRARY.impl("nms", _nms_groups, "CPU")
-_LIBRARY.impl("nms", _nms_cuda, "CUDA")
-_LIBRARY.impl("roi_align", _roi_align_gather, "CPU")
-_LIBRARY.impl("roi_align", _roi_align_cuda, "CUDA")
+_register("deform_conv2d", cpu.deform_conv2d, _deform_conv2d_cuda, backward=True)
+_register("roi_align", _roi_align_cpu, _roi_align_cuda, backward=True)
+_register("nms", cpu.nms, _nms_cuda)
+_register("panoptic", panoptic_cpu.panoptic, _panoptic_cuda)
+_register("has_kernels", lambda _: False, lambda _: has_triton())  # archives of version 0.1 ask
+_LIBRARY.impl(
+    "reinterpret", lambda numbers, dtype: numbers.contiguous().clone().view(dtype), "CompositeExplicitAutograd"
+)

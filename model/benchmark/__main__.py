@@ -33,7 +33,7 @@ from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
-from model.network.structures import Chosen
+from model.network.structures import Detections, PaddedDetections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from model.predictor import DTYPES, choose_device, choose_precision
 from model.training.initialise import initialise
@@ -42,14 +42,14 @@ from model.training.initialise import initialise
 class StandIns(Candidates):
     """Detections for random weights, which find nothing: the first proposals, four for each class in turn."""
 
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         """The first `limit` boxes of each image, at least one of them, with descending scores."""
         images, count = boxes.size(0), min(self.limit, boxes.size(1))
         index = torch.arange(count, device=boxes.device)
         classes = torch.div(index, 4, rounding_mode="floor") % (scores.size(2) - 1) + 1
         found = torch.linspace(0.99, 0.61, count, device=boxes.device)
         counts = torch.full((images,), count, device=boxes.device)
-        return Chosen(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
+        return PaddedDetections(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
 
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
@@ -80,17 +80,21 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     stages = network.backbone(pixels)
     pyramid = network.pyramid(stages)
     proposals = network.rpn(pyramid, batch.sizes)
-    detections = network.detect(pyramid, proposals, batch.sizes, True)
+
+    def detect() -> list[Detections]:
+        return network.panoptic_detections(pyramid, network.predict_boxes(pyramid, proposals, batch.sizes))
+
+    detections = detect()
     logits = network.semantic_head(pyramid).float()
-    decisions = network.panoptic_head.batch(logits, detections)
+    decisions = network.panoptic_head(logits, detections)
     return {
         "transform": lambda: network.transform(images),
         "backbone": lambda: network.backbone(pixels),
         "pyramid": lambda: network.pyramid(stages),
         "rpn": lambda: network.rpn(pyramid, batch.sizes),
-        "instance_head": lambda: network.detect(pyramid, proposals, batch.sizes, True),
+        "instance_head": detect,
         "semantic_head": lambda: network.semantic_head(pyramid),
-        "panoptic_head": lambda: network.panoptic_head.batch(logits, detections),
+        "panoptic_head": lambda: network.panoptic_head(logits, detections),
         "segments": lambda: [network.merge(d, logits[i], detections[i], batch, i) for i, d in enumerate(decisions)],
     }
 

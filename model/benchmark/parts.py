@@ -21,7 +21,7 @@ CHANNELS = 256
 
 
 def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (n, 4), smooth mask logits (n, 28, 28) and classes (n,) of `count` things, the same each time."""
+    """Boxes (n, 4), smooth mask logits (n, 28, 28) and classes (n,) of `count` random things, the same each time."""
     generator = torch.Generator().manual_seed(0)
     sides = torch.rand(count, 2, generator=generator) * 0.4 + 0.05
     corner = torch.rand(count, 2, generator=generator) * (1 - sides)
@@ -41,13 +41,13 @@ def panoptic_head(height: int, width: int, instances: int, rounds: int, device: 
     ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
     found = Detections(boxes, boxes.new_ones(len(boxes)), classes, masks, int(classes.bincount().max()))
     runs: dict[str, Run] = {
-        "ours": lambda: ours.batch(logits[None], [found])[0],
-        "plain": lambda: theirs(logits, boxes, masks, classes),
+        "ours": lambda: ours(logits[None], [found])[0],
+        "plain": lambda: theirs(logits[None], [found])[0],
     }
     decision, wanted = runs["ours"](), runs["plain"]()
-    kept = len(wanted.keep)
+    kept = len(wanted.order)
     pairs = zip(decision, wanted, strict=True)
-    equal = all(torch.equal(a[: len(b)], b) for a, b in pairs)  # a device lists removed candidates as well
+    equal = all(torch.equal(a[: len(b)], b) for a, b in pairs)  # ours lists dropped candidates as well
     return _compare(runs, rounds, device, {"instances": instances, "kept": kept, "equal": equal})
 
 

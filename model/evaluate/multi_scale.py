@@ -24,7 +24,7 @@ from model.interface.panoptic import Pixels
 from model.network import boxes as box_ops
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
-from model.network.rpn import present
+from model.network.rpn import drop_padding
 from model.network.segments import read_table, to_original
 from model.network.structures import Analysis as Found
 from model.network.structures import Batch, Detections, Pyramid
@@ -112,7 +112,7 @@ class MultiScale:
         best = (chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count])
         panoptic = self.draw_masks(views, best, scale, width)
         things = self.draw_masks(views, network.candidates.instances(boxes, scores), scale, width)
-        decision = network.panoptic_head.batch(logits[None], [panoptic])[0]
+        decision = network.panoptic_head(logits[None], [panoptic])[0]
         return Found(
             read_table(network.merge(decision, logits, panoptic, frame, 0)),
             to_original(decision.semantic, frame.sizes[0], scale, frame.original_sizes[0]),
@@ -127,7 +127,7 @@ class MultiScale:
         network = self.network
         batch = transform([image.flip(2) if mirrored else image])
         pyramid = network.features(batch.pixels)
-        proposals = present(network.rpn(pyramid, batch.sizes)[0]).boxes
+        proposals = drop_padding(network.rpn(pyramid, batch.sizes)[0]).boxes
         logits, deltas = network.box_head(pool(pyramid, [proposals], 7, network.canonical_side))
         boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
         semantic = network.semantic_head(pyramid).float()[0]

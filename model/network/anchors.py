@@ -29,9 +29,9 @@ class Anchors(nn.Module):
     """Anchors of every cell of every pyramid level.
 
     Args:
-        strides: of the levels, pixels.
-        scale: side of an anchor in strides.
-        ratios: height / width.
+        strides: strides of the levels, pixels.
+        scale: side of a square anchor, in strides.
+        ratios: height / width of each anchor of a cell.
     """
 
     cells: Tensor
@@ -43,7 +43,7 @@ class Anchors(nn.Module):
         self.register_buffer("cells", cells, persistent=False)
 
     def forward(self, sizes: list[tuple[int, int]]) -> list[Tensor]:
-        """Anchors of levels of these heights and widths: per level (h w A, 4), anchor fastest, then column, row."""
+        """Anchors of levels of these heights and widths: (h w A, 4) each, in the order of row, column, ratio."""
         levels: list[Tensor] = []
         for i, size in enumerate(sizes):
             y = torch.arange(size[0], device=self.cells.device) * self.strides[i]

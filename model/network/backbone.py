@@ -16,7 +16,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """A batch norm that never changes, in one pass over its input; an archive has it folded, see `fold_norms`."""
+    """A batch norm that never changes, in one pass over its input. Archives have it folded, see `fold_norms`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and type; scale and shift are computed in float32."""
@@ -24,15 +24,15 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
         return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """(C,) each, float32."""
+        """What a channel is multiplied by and what is added then, (C,) float32 each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Give each convolution before a frozen norm that norm's scale and shift, in place; the norm becomes the identity.
+    """Move the scale and shift of each frozen norm into its convolution, in place; the norm becomes the identity.
 
-    A norm is the sibling of its convolution: `norm1` of `conv1`.
+    A norm and its convolution are siblings whose names agree: `norm1` and `conv1`.
     """
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
@@ -45,7 +45,7 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def unfold_norms(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network whose norms were folded, for one that has them: they only add the convolution's bias."""
+    """Weights of a network with folded norms, for one with norms; these add the convolution's bias and do no more."""
     weights = dict(weights)
     for name, norm in network.named_modules():
         bias = name.replace("norm", "conv") + ".bias"
@@ -71,7 +71,7 @@ class Stem(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """The projection beside a stage's first block."""
+    """The 1 x 1 projection beside a stage's first block."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -87,10 +87,10 @@ class Bottleneck(nn.Module):
     """1 x 1, 3 x 3, 1 x 1 with a residual (He et al. 2016); the first convolution has the stride, as in Caffe.
 
     Args:
-        in_channels: of the input.
-        planes: of the two inner convolutions; the output has four times as many channels.
-        stride: of the block.
-        norm: makes the normalisation of a number of channels.
+        in_channels: channels of the input.
+        planes: channels of the two inner convolutions; the output has four times as many.
+        stride: stride of the block.
+        norm: makes the norm of a number of channels.
         conv: the 3 x 3 convolution.
         project: whether the shortcut needs a projection.
     """
@@ -116,11 +116,11 @@ class ResNet(nn.Module):
     """Residual network without its classifier.
 
     Args:
-        blocks: blocks of stages C2..C5.
-        norm: makes the normalisation of a number of channels.
+        blocks: how many blocks stages C2..C5 have.
+        norm: makes the norm of a number of channels.
         width: channels of the stem; stage outputs have 4, 8, 16, 32 times as many.
         deformable_from: first stage (2..5) whose 3 x 3 convolutions are deformable; 6 for none.
-        offset_limit: of those convolutions, see `DeformableConv`.
+        offset_limit: largest offset of those convolutions, pixels; see `DeformableConv`.
     """
 
     def __init__(
@@ -149,7 +149,6 @@ class ResNet(nn.Module):
 
         self.stem = Stem(width, norm)
         self.c2, self.c3, self.c4, self.c5 = stage(2), stage(3), stage(4), stage(5)
-        self.channels = [4 * width, 8 * width, 16 * width, 32 * width]
 
     def forward(self, pixels: Tensor) -> Stages:
         """(N, 3, H, W), sides multiples of 32 -> C2..C5."""
@@ -172,7 +171,7 @@ class GlobalContext(nn.Module):
 
 
 class NoContext(nn.Module):
-    """In place of `GlobalContext`: adds nothing."""
+    """Zero, for networks without `GlobalContext`."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (1, 1, 1, 1) zero."""
@@ -180,13 +179,13 @@ class NoContext(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Top-down pyramid (Lin et al. 2017) with P6 for proposals and, on COCO, a global context added to P5.
+    """Top-down pyramid (Lin et al. 2017) with P6 for proposals and, on COCO, a global context added on top.
 
     Args:
-        channels: of C2..C5.
-        width: of every level.
-        context: adds the global average of C5 before the top-down path.
-        norm: of each convolution; the published networks have none.
+        channels: channels of C2..C5.
+        width: channels of every level.
+        context: whether the global average of C5 is added before the top-down path.
+        norm: makes the norm after each convolution; the published networks have none.
     """
 
     def __init__(self, channels: list[int], width: int, context: bool, norm: Norm = nn.Identity) -> None:

@@ -1,4 +1,4 @@
-"""Box arithmetic in float32, with the inclusive convention of the published network.
+"""Box arithmetic in float32, with inclusive ends as in the published network.
 
 A box (x1, y1, x2, y2) covers x2 - x1 + 1 columns (quirk Q2). Boxes are (..., 4) xyxy in pixels.
 """
@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from model import ops as ops  # registers the operators
+from model import ops
 
 
 def areas(boxes: Tensor) -> Tensor:
@@ -79,35 +79,45 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """Indices that greedy suppression keeps, by descending score; only an IoU above the threshold suppresses."""
     inclusive = torch.cat([boxes[:, :2], boxes[:, 2:] + 1], dim=1)
-    keep: Tensor = torchvision.ops.nms(inclusive, scores, threshold)
-    return keep
+    kept: Tensor = torchvision.ops.nms(inclusive, scores, threshold)
+    return kept
 
 
-def survivors(boxes: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression in many groups at once: (G, K, 4) by descending score -> (G, K), whether a box is kept."""
+def batched_nms(boxes: Tensor, threshold: float) -> Tensor:
+    """Suppression in many groups at once: (G, K, 4), each by descending score -> (G, K) whether a box is kept."""
     inclusive = torch.cat([boxes[..., :2], boxes[..., 2:] + 1], dim=-1)
-    keep: Tensor = torch.ops.upsnet.nms(inclusive, threshold)
-    return keep
+    return ops.nms(inclusive, threshold)
 
 
-def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The highest scores of each row, equal ones by index: the same whatever rows stand beside it, on every device.
+def top_scores(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The highest scores of each row; equal ones by index, so that no batch and no device changes their order.
 
     Args:
         scores: (N, M) float32, at least 0, or -1 for what comes last.
-        count: at most so many.
+        count: how many at most.
 
     Returns:
         (N, K) scores, descending, and their (N, K) indices.
     """
     last = scores.size(1) - 1
     index = torch.arange(scores.size(1), device=scores.device)
-    bits = torch.ops.upsnet.reinterpret(scores, torch.int32).long()  # ordered as the numbers are, for these
+    bits = ops.reinterpret(scores, torch.int32).long()  # bits of such numbers are ordered as the numbers are
     keys = (bits * 4294967296 + (last - index)).topk(min(count, scores.size(1)), dim=1)[0]
     order = last - keys % 4294967296
     return scores.gather(1, order), order
 
 
-def take(rows: Tensor, order: Tensor) -> Tensor:
-    """(N, M, C), (N, K) indices -> (N, K, C)."""
+def gather_rows(rows: Tensor, order: Tensor) -> Tensor:
+    """The rows that the indices name: (N, M, C), (N, K) -> (N, K, C)."""
     return rows.gather(1, order[..., None].expand(-1, -1, rows.size(2)))
+
+
+def mask_window(box: Tensor) -> tuple[int, int, int, int]:
+    """Top row, left column, rows and columns of a box's mask: truncated (quirk Q8), at least one pixel."""
+    x1, y1, x2, y2 = int(box[0]), int(box[1]), int(box[2]), int(box[3])
+    return y1, x1, max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+
+
+def semantic_window(box: Tensor) -> tuple[int, int, int, int]:
+    """Top row, left column, end row and end column of a box's semantic logits: its far ends rounded (quirk Q8)."""
+    return int(box[1]), int(box[0]), int(box[3].round()) + 1, int(box[2].round()) + 1

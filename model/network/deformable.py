@@ -1,21 +1,21 @@
-"""A convolution that looks where its input tells it to (Dai et al. 2017)."""
+"""The deformable convolution: it samples where its input tells it to (Dai et al. 2017)."""
 
 import math
 
 from torch import Tensor, nn
 
-from model.ops import deform_conv2d
+from model import ops
 
 
 class DeformableConv(nn.Conv2d):
     """3 x 3 deformable convolution whose offsets an ordinary convolution predicts from the same input.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        bias: whether the sampled convolution has one; the offset convolution always has.
-        offset_limit: offsets are clamped to this many pixels; infinite in the published networks, finite where the
-            network is trained from scratch, else it collapses in its first minutes.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        bias: whether the sampled convolution has a bias; the offset convolution always has one.
+        offset_limit: offsets are clamped to this many pixels. It is infinite in the published networks. A network
+            trained from scratch needs a finite one, or it collapses in its first minutes.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool, offset_limit: float = math.inf) -> None:
@@ -28,4 +28,4 @@ class DeformableConv(nn.Conv2d):
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H, W)."""
         offsets = self.offset(features).clamp(-self.offset_limit, self.offset_limit)
-        return deform_conv2d(features, offsets, self.weight, self.bias)
+        return ops.deform_conv2d(features, offsets, self.weight, self.bias)

@@ -45,10 +45,10 @@ class ImageTransform(nn.Module):
     """Subtracts the mean, resizes to the test scale, pads to a multiple of 32.
 
     Args:
-        mean: RGB mean in grey levels.
-        std: RGB divisor in grey levels; the published networks use 1.
-        short_side: target of the short side, pixels.
-        long_side: cap of the long side, pixels.
+        mean: what is subtracted from R, G and B, grey levels.
+        std: what R, G and B are divided by then; 1 in the published networks.
+        short_side: length of the resized short side, pixels.
+        long_side: largest length of the resized long side, pixels.
     """
 
     mean: Tensor
@@ -70,7 +70,7 @@ class ImageTransform(nn.Module):
         return padded_size(height, width, self.short_side, self.long_side)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """(3, H, W) of any type to zero-mean float32."""
+        """(3, H, W) of any type as zero-mean float32."""
         return (image.float() - self.mean) / self.std
 
     def forward(self, images: list[Tensor]) -> Batch:

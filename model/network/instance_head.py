@@ -2,20 +2,20 @@
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
+from model import ops
 from model.network import boxes as box_ops
 from model.network.backbone import Norm
-from model.network.structures import Chosen, Pyramid
+from model.network.structures import PaddedDetections, Pyramid
 
 
 def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
-    """The level 0..3 (P2..P5) of each box: one up for each doubling beyond half the canonical side.
+    """The level 0..3 (P2..P5) that each box is pooled from: P4 from the canonical side on, one less for each halving.
 
     Args:
         boxes: (R, 4), inclusive sides (quirk Q2).
-        canonical_side: side of a box that belongs to P4, pixels.
+        canonical_side: side of the smallest box that is pooled from P4, pixels.
 
     Returns:
         (R,) int64.
@@ -28,39 +28,29 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
     """RoIAlign of each box from its level, without the half-pixel shift (quirk Q2).
 
     Args:
-        pyramid: of the batch.
+        pyramid: features of the batch.
         boxes: per image (R_i, 4) xyxy in pixels of the resized image.
         size: side of the result.
         canonical_side: see `pyramid_levels`.
 
     Returns:
-        (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for none.
+        (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for no boxes.
     """
     every = torch.cat(boxes)
     images = torch.cat([every.new_full((len(b), 1), float(i)) for i, b in enumerate(boxes)])
-    rois = torch.cat([images, every], dim=1)
     levels = pyramid_levels(every, canonical_side)
     features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
-    if not torch.is_grad_enabled() and (not every.is_cuda or torch.ops.upsnet.has_kernels(every)):
-        return torch.ops.upsnet.roi_align(features, rois, levels, size)  # type: ignore[no-any-return]
-    pooled = pyramid.p2.new_zeros((len(every), pyramid.p2.size(1), size, size))
-    scale = 0.25
-    for k, level in enumerate(features):
-        chosen = torch.where(levels == k)[0]
-        aligned = torchvision.ops.roi_align(level.float(), rois[chosen], size, scale, 2, False)  # half would move boxes
-        pooled = pooled.index_copy(0, chosen, aligned.to(pooled.dtype))
-        scale = scale / 2
-    return pooled
+    return ops.roi_align(features, torch.cat([images, every], dim=1), levels, size)
 
 
 class BoxHead(nn.Module):
     """Two linear layers, then class logits and box deltas.
 
     Args:
-        in_features: C * 7 * 7.
-        width: of the two layers.
-        classes: C, background included.
-        norm: after each layer; the published networks have none.
+        in_features: numbers of a pooled region, C * 7 * 7.
+        width: outputs of each of the two layers.
+        classes: number of classes, background included.
+        norm: makes the norm after each layer; the published networks have none.
     """
 
     def __init__(self, in_features: int, width: int, classes: int, norm: Norm = nn.Identity) -> None:
@@ -80,14 +70,14 @@ class BoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Convolutions, a transposed convolution to 28 x 28, one mask a class.
+    """Convolutions, then a transposed convolution to 28 x 28: a mask for each class.
 
     Args:
-        in_channels: of the pyramid.
-        width: of the convolutions.
-        depth: how many of them.
-        classes: C, background included (its mask is unused).
-        norm: after each convolution; the published networks have none.
+        in_channels: channels of the pyramid.
+        width: channels of each convolution.
+        depth: how many convolutions there are.
+        classes: number of classes, background included (its mask is unused).
+        norm: makes the norm after each convolution; the published networks have none.
     """
 
     def __init__(self, in_channels: int, width: int, depth: int, classes: int, norm: Norm = nn.Identity) -> None:
@@ -104,18 +94,18 @@ class MaskHead(nn.Module):
         return self.logits(F.relu_(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
 
     def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
-        """(R, C, 14, 14), (R,) -> logits (R, 28, 28) of each region's class."""
+        """Mask logits of each region's class, float32: (R, C, 14, 14), (R,) -> (R, 28, 28)."""
         logits = self.forward(pooled)
         return logits[torch.arange(len(classes), device=classes.device), classes].float()
 
 
 class Candidates(nn.Module):
-    """Scored boxes of one image from the box head's output, with the published thresholds.
+    """Chooses detections among the boxes and scores that the box head predicts.
 
     Args:
-        score_threshold: instance path, a class probability above it is a detection.
-        panoptic_threshold: panoptic path, the same.
-        limit: detections kept in an image.
+        score_threshold: for instance segmentation, a class score above it is a detection.
+        panoptic_threshold: for panoptic segmentation, the same.
+        limit: how many detections of an image are kept.
     """
 
     def __init__(self, score_threshold: float, panoptic_threshold: float, limit: int) -> None:
@@ -125,48 +115,50 @@ class Candidates(nn.Module):
         self.limit = limit
 
     def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
-        """(P, 4), (P, 4 C) -> (P, C, 4): the box of each class, clipped to the image."""
+        """The box of each class, clipped to an image of this height and width: (P, 4), (P, 4 C) -> (P, C, 4)."""
         boxes = box_ops.decode(proposals, deltas.float(), [10.0, 10.0, 5.0, 5.0])
         return box_ops.clip(boxes.view(len(proposals), -1, 4), size[0], size[1])
 
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
-        """Candidates of the panoptic head: one suppression over all classes (quirk Q11), of a batch at once.
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
+        """Detections for the panoptic head, of a batch at once: suppression over all classes together (quirk Q11).
+
+        With a threshold below 0.5 a proposal can be a detection of several classes: the P best pairs of proposal and
+        class are looked at.
 
         Args:
             boxes: (N, P, C, 4).
-            scores: (N, P, C) softmax; 0 where the proposal is an empty place.
+            scores: (N, P, C), after the softmax; 0 in padding rows.
 
         Returns:
-            The candidates of each image. Where nothing is above the threshold: one placeholder of class 0, score 1 and
-            box (0, 0, 0, 0) (quirk Q5). Below a threshold of 0.5 a proposal may stand for several classes: the P best
-            pairs are looked at.
+            The detections of each image. Where no score is above the threshold: one placeholder of class 0, score 1
+            and box (0, 0, 0, 0) (quirk Q5).
         """
         things = scores.size(2) - 1
         likely = torch.where(scores[:, :, 1:] > self.panoptic_threshold, scores[:, :, 1:], -1.0).flatten(1)
-        found, order = box_ops.best(likely, scores.size(1))
+        found, order = box_ops.top_scores(likely, scores.size(1))
         row = torch.div(order, things, rounding_mode="floor")
         classes = order % things + 1
-        boxes = box_ops.take(boxes.flatten(1, 2), row * (things + 1) + classes)
-        keep = box_ops.survivors(boxes, 0.5)
-        found, order = box_ops.best(torch.where(keep, found, -1.0), found.size(1))
-        boxes, classes = box_ops.take(boxes, order), classes.gather(1, order)
+        boxes = box_ops.gather_rows(boxes.flatten(1, 2), row * (things + 1) + classes)
+        kept = box_ops.batched_nms(boxes, 0.5)
+        found, order = box_ops.top_scores(torch.where(kept, found, -1.0), found.size(1))
+        boxes, classes = box_ops.gather_rows(boxes, order), classes.gather(1, order)
         last = min(self.limit, found.size(1)) - 1
         counts = ((found >= 0) & (found >= found[:, last:][:, :1])).sum(1)  # equal scores may pass the limit together
         none = counts == 0
-        first = torch.cat([none[:, None], torch.zeros_like(keep[:, 1:])], dim=1)
-        return Chosen(
-            boxes.masked_fill(first[..., None], 0.0),
-            found.masked_fill(first, 1.0),
-            classes.masked_fill(first, 0),
+        placeholder = torch.cat([none[:, None], torch.zeros_like(kept[:, 1:])], dim=1)
+        return PaddedDetections(
+            boxes.masked_fill(placeholder[..., None], 0.0),
+            found.masked_fill(placeholder, 1.0),
+            classes.masked_fill(placeholder, 0),
             counts + none.long(),
         )
 
     def instances(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections for instance segmentation: suppression within each class.
+        """Detections of one image for instance segmentation: suppression within each class.
 
         Args:
             boxes: (P, C, 4).
-            scores: (P, C) softmax.
+            scores: (P, C), after the softmax.
 
         Returns:
             boxes (n, 4), scores (n,), classes (n,), by class, then by descending score; empty where there are none.
@@ -182,6 +174,6 @@ class Candidates(nn.Module):
         boxes, scores = boxes[row, kind], scores[row, kind]
         if len(scores) > self.limit:
             lowest = scores.topk(self.limit)[0][self.limit - 1]
-            keep = torch.where(scores >= lowest)[0]  # equal scores may pass the limit together
-            boxes, scores, kind = boxes[keep], scores[keep], kind[keep]
+            best = torch.where(scores >= lowest)[0]  # equal scores may pass the limit together
+            boxes, scores, kind = boxes[best], scores[best], kind[best]
         return boxes, scores, kind

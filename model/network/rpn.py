@@ -16,19 +16,19 @@ def propose(
 ) -> list[Proposals]:
     """The best boxes of each image.
 
-    Per level the `pre_nms` best anchors are moved, clipped to the unpadded image and thinned to `post_nms`; the levels'
-    survivors then compete by score for `post_nms` places (quirk Q13). All levels of all images go at once, and the
-    host waits for nothing: `present` drops the places that stay empty.
+    On each level the `pre_nms` best anchors are moved by their deltas, clipped to the unpadded image, and suppressed
+    down to `post_nms`. What is left of all levels then competes by score for `post_nms` rows (quirk Q13). All levels of
+    all images go at once, and the host waits for nothing: rows that stay empty are padding, see `drop_padding`.
 
     Args:
-        outputs: of the head.
+        outputs: logits and deltas of every anchor.
         anchors: per level (h w A, 4).
         sizes: height and width of each image before padding.
-        pre_nms: anchors of a level that are looked at.
-        post_nms: boxes of a level, and of an image, that stay.
+        pre_nms: how many anchors of a level are looked at.
+        post_nms: how many boxes of a level, and of an image, are kept.
 
     Returns:
-        One `Proposals` an image, by descending score, with as many places as the others.
+        One `Proposals` for each image, by descending score, all with the same number of rows.
     """
     images, longest = len(sizes), 0
     level_boxes: list[Tensor] = []
@@ -36,25 +36,25 @@ def propose(
     for k, level_anchors in enumerate(anchors):
         logits = outputs.logits[k].permute(0, 2, 3, 1).flatten(1)  # (N, A, h, w) -> (N, h w A)
         deltas = outputs.deltas[k].permute(0, 2, 3, 1).reshape(images, -1, 4)  # (N, 4 A, h, w) -> (N, h w A, 4)
-        scores, order = box_ops.best(logits.float().sigmoid(), pre_nms)
-        deltas = box_ops.take(deltas, order).float().flatten(0, 1)
+        scores, order = box_ops.top_scores(logits.float().sigmoid(), pre_nms)
+        deltas = box_ops.gather_rows(deltas, order).float().flatten(0, 1)
         boxes = box_ops.decode(level_anchors[order.flatten()], deltas, [1.0, 1.0, 1.0, 1.0]).view(images, -1, 4)
         level_boxes.append(torch.stack([box_ops.clip(boxes[i], size[0], size[1]) for i, size in enumerate(sizes)]))
         level_scores.append(scores)
         longest = max(longest, scores.size(1))
     boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in level_boxes], dim=1)  # (N, levels, K, 4)
     scores = torch.stack([F.pad(s, [0, longest - s.size(1)], value=-1.0) for s in level_scores], dim=1)
-    keep = box_ops.survivors(boxes.flatten(0, 1), 0.7)
-    keep = keep & (keep.cumsum(1) <= post_nms)
-    scores, order = box_ops.best(torch.where(keep, scores.flatten(0, 1), -1.0).view(images, -1), post_nms)
-    boxes = box_ops.take(boxes.flatten(1, 2), order)
+    kept = box_ops.batched_nms(boxes.flatten(0, 1), 0.7)
+    kept = kept & (kept.cumsum(1) <= post_nms)
+    scores, order = box_ops.top_scores(torch.where(kept, scores.flatten(0, 1), -1.0).view(images, -1), post_nms)
+    boxes = box_ops.gather_rows(boxes.flatten(1, 2), order)
     return [Proposals(boxes[i], scores[i]) for i in range(images)]
 
 
-def present(proposals: Proposals) -> Proposals:
-    """Without the empty places."""
-    filled = proposals.scores >= 0
-    return Proposals(proposals.boxes[filled], proposals.scores[filled])
+def drop_padding(proposals: Proposals) -> Proposals:
+    """The proposals without their padding rows."""
+    real = proposals.scores >= 0
+    return Proposals(proposals.boxes[real], proposals.scores[real])
 
 
 class RegionProposalNetwork(nn.Module):
@@ -62,11 +62,11 @@ class RegionProposalNetwork(nn.Module):
 
     Args:
         width: channels of the pyramid.
-        anchors: of the levels.
-        anchors_per_cell: number of ratios.
-        pre_nms: see `propose`.
-        post_nms: see `propose`.
-        norm: after the 3 x 3 convolution; the published networks have none.
+        anchors: makes the anchors of each level.
+        anchors_per_cell: how many anchors a cell has, one for each ratio.
+        pre_nms: how many anchors of a level are looked at.
+        post_nms: how many boxes of a level, and of an image, are kept.
+        norm: makes the norm after the 3 x 3 convolution; the published networks have none.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class RegionProposalNetwork(nn.Module):
         return RpnOutputs([self.logits(level) for level in hidden], [self.deltas(level) for level in hidden])
 
     def level_anchors(self, pyramid: Pyramid) -> list[Tensor]:
-        """Per level (h w A, 4)."""
+        """The anchors of each level of this size, (h w A, 4)."""
         return self.anchors([(level.size(2), level.size(3)) for level in pyramid])  # type: ignore[no-any-return]
 
     def forward(self, pyramid: Pyramid, sizes: list[tuple[int, int]]) -> list[Proposals]:
-        """Proposals of each image, empty places included; `sizes` are the heights and widths before padding."""
+        """Proposals of each image, padding rows included; `sizes` are the heights and widths before padding."""
         return propose(self.head(pyramid), self.level_anchors(pyramid), sizes, self.pre_nms, self.post_nms)

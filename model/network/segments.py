@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.network.structures import Panoptic, PanopticLogits
+from model import ops
+from model.network.structures import Panoptic, PanopticDecision
 
 
 def source_indices(length: int, scale: float, source_length: int, device: torch.device) -> Tensor:
@@ -16,37 +17,19 @@ def source_indices(length: int, scale: float, source_length: int, device: torch.
 
 
 def to_original(padded: Tensor, size: tuple[int, int], scale: float, original: tuple[int, int]) -> Tensor:
-    """Crop a (H, W) map to the resized image and bring it to exactly the original size, nearest (quirk Q7 not kept)."""
+    """A padded (H, W) map cropped to the resized image, at exactly the original size, nearest (quirk Q7 not kept)."""
     rows = source_indices(original[0], scale, size[0], padded.device)
     columns = source_indices(original[1], scale, size[1], padded.device)
     return padded[rows][:, columns]
 
 
-def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
-    """How often each of 0..bins - 1 occurs, or the sum of its weights in float64; a device is not waited for."""
-    if not values.is_cuda:  # many times quicker there
-        return torch.bincount(values, weights if weights is None else weights.double(), minlength=bins)
-    ones = torch.ones_like(values) if weights is None else weights.double()
-    return spread_histogram(values, bins, ones)
-
-
-def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int = 32) -> Tensor:
-    """Sums of the weights of each of 0..bins - 1, in their type.
-
-    Most pixels have one of a few values, and a device's additions to one place wait for each other: neighbours add to
-    different replicas.
-    """
-    places = values + bins * (torch.arange(len(values), device=values.device) % replicas)
-    sums = torch.zeros(replicas * bins, dtype=weights.dtype, device=values.device).index_add(0, places, weights)
-    return sums.view(replicas, bins).sum(0)
-
-
 class SegmentTable(NamedTuple):
-    """The segments of one image at fixed sizes, so that the host need not know yet how many there are.
+    """The segments of one image in tensors of fixed sizes: the host need not know yet how many segments there are.
 
     Attributes:
         segment_ids: (H, W) uint8.
-        rows: (256, 7) float64, one an id: class, score, area, x, y, width, height; row 0 has the number of segments.
+        rows: (256, 7) float64, row i of segment i: class, score, area, x, y, width, height. Row 0 has the number of
+            segments in its first column.
     """
 
     segment_ids: Tensor
@@ -54,22 +37,22 @@ class SegmentTable(NamedTuple):
 
 
 def read_table(table: SegmentTable) -> Panoptic:
-    """The segments themselves."""
+    """The segments of a table on the host."""
     rows = table.rows[1 : int(table.rows[0, 0].item()) + 1]
     whole = rows.long()
     return Panoptic(table.segment_ids, whole[:, 0], rows[:, 1].float(), whole[:, 2], whole[:, 3:])
 
 
 def fetch(tables: list[SegmentTable]) -> list[SegmentTable]:
-    """The tables on the host, in one transfer."""
+    """The same tables on the host, by one transfer."""
     parts: list[Tensor] = []
     for table in tables:
-        parts += [torch.ops.upsnet.reinterpret(table.rows.flatten(), torch.uint8), table.segment_ids.flatten()]
+        parts += [ops.reinterpret(table.rows.flatten(), torch.uint8), table.segment_ids.flatten()]
     sizes = [part.numel() for part in parts]
     fetched = list(torch.cat(parts).cpu().split(sizes))
     results: list[SegmentTable] = []
     for i, table in enumerate(tables):
-        rows = torch.ops.upsnet.reinterpret(fetched[2 * i], torch.float64).view(table.rows.shape)
+        rows = ops.reinterpret(fetched[2 * i], torch.float64).view(table.rows.shape)
         results.append(SegmentTable(fetched[2 * i + 1].view(table.segment_ids.shape), rows))
     return results
 
@@ -78,8 +61,8 @@ class Segments(nn.Module):
     """Merges semantic and panoptic maps into segments.
 
     Args:
-        stuff: U, number of stuff classes.
-        stuff_area_limit: stuff with fewer pixels, at the original size, becomes void.
+        stuff: number of stuff classes (U).
+        stuff_area_limit: stuff with fewer pixels at the original size becomes void.
     """
 
     def __init__(self, stuff: int, stuff_area_limit: int) -> None:
@@ -89,7 +72,7 @@ class Segments(nn.Module):
 
     def forward(
         self,
-        decision: PanopticLogits,
+        decision: PanopticDecision,
         semantic_logits: Tensor,
         classes: Tensor,
         scores: Tensor,
@@ -100,26 +83,26 @@ class Segments(nn.Module):
         """Segments of one image.
 
         Args:
-            decision: of the panoptic head, at the padded size.
+            decision: what the panoptic head decided, at the padded size.
             semantic_logits: (S, H / 4, W / 4).
-            classes: (n,) of the candidates.
-            scores: (n,) of the candidates.
+            classes: (n,) classes of the candidates.
+            scores: (n,) scores of the candidates.
             size: height and width of the resized image.
-            scale: factor it was resized by.
+            scale: factor that the image was resized by.
             original: height and width of the image as given.
 
         Returns:
             Segments at the original size, things first, by descending score; none for an image that is all void.
         """
-        channels = to_original(decision.segments, size, scale, original)
+        channels = to_original(decision.channels, size, scale, original)
         semantic = to_original(decision.semantic, size, scale, original)
-        joint = histogram(channels.flatten().long() * 256 + semantic.flatten().long(), 65536).view(256, 256)
-        category, is_instance = self.merge(joint, classes[decision.keep])
+        joint = ops.histogram(channels.flatten().long() * 256 + semantic.flatten().long(), 65536).view(256, 256)
+        category, is_instance = self.merge(joint, classes[decision.order])
         ids, count = number_segments(category, is_instance, joint.sum(1))
         segment_ids = ids[channels.long()]
-        stuff_scores = self.mean_softmax(decision.segments[: size[0], : size[1]], category, semantic_logits)
-        instance = (torch.arange(256, device=ids.device) - self.stuff).clamp(0, len(decision.keep) - 1)
-        channel_scores = torch.where(is_instance, scores[decision.keep][instance], stuff_scores[category])
+        stuff_scores = self.mean_softmax(decision.channels[: size[0], : size[1]], category, semantic_logits)
+        instance = (torch.arange(256, device=ids.device) - self.stuff).clamp(0, len(decision.order) - 1)
+        channel_scores = torch.where(is_instance, scores[decision.order][instance], stuff_scores[category])
         rows = torch.zeros((256, 7), dtype=torch.float64, device=ids.device)
         rows[ids, 0] = category.double()  # channels that share an id are of one class
         rows[ids, 1] = channel_scores.double()
@@ -129,7 +112,7 @@ class Segments(nn.Module):
         return SegmentTable(segment_ids.byte(), rows)
 
     def merge(self, joint: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """What becomes of each panoptic channel.
+        """The semantic class of each panoptic channel.
 
         An instance whose pixels the semantic head gives mostly to one stuff class becomes that stuff (quirk Q14);
         stuff below the limit, counted after that, becomes void (quirk Q15). The placeholder of class 0 (quirk Q5)
@@ -168,8 +151,8 @@ class Segments(nn.Module):
         columns = torch.div(torch.arange(channels.size(1), device=channels.device), 4, rounding_mode="floor")
         cells = (rows[:, None] * semantic_logits.size(2) + columns).flatten()
         softmax = semantic_logits.softmax(0).flatten(1)  # (S, h w)
-        total = histogram(kinds, 256, softmax[kinds.clamp(max=len(softmax) - 1), cells])
-        return (total / histogram(kinds, 256).clamp(min=1)).float()
+        total = ops.histogram(kinds, 256, softmax[kinds.clamp(max=len(softmax) - 1), cells])
+        return (total / ops.histogram(kinds, 256).clamp(min=1)).float()
 
 
 def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,8 +166,8 @@ def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tupl
     Returns:
         (256,) segment id of each channel, 0 for void, and how many segments there are.
     """
-    present = (area > 0) & (category != 255)
-    things, stuff = present & is_instance, present & ~is_instance
+    visible = (area > 0) & (category != 255)
+    things, stuff = visible & is_instance, visible & ~is_instance
     kinds = torch.zeros_like(area).index_add(0, category, stuff.to(area.dtype)) > 0
     stuff_ids = things.sum() + kinds.cumsum(0)
     ids = torch.where(things, things.cumsum(0), torch.where(stuff, stuff_ids[category], 0))
@@ -192,7 +175,7 @@ def number_segments(category: Tensor, is_instance: Tensor, area: Tensor) -> tupl
 
 
 def bounding_boxes(segment_ids: Tensor) -> Tensor:
-    """(H, W) ids 0..255 -> (256, 4) int64 x, y, width, height of each; what has no pixel gets the whole image."""
+    """The box of each id in (H, W): (256, 4) int64 x, y, width, height; an id without a pixel gets the whole image."""
     height, width = segment_ids.size(0), segment_ids.size(1)
     in_row = torch.zeros((height, 256), dtype=torch.uint8, device=segment_ids.device).scatter(1, segment_ids, 1)
     in_column = torch.zeros((256, width), dtype=torch.uint8, device=segment_ids.device).scatter(0, segment_ids, 1)

@@ -1,4 +1,4 @@
-"""Semantic segmentation with deformable convolutions over P2..P5 (Xiong et al. 2019, section 3.1)."""
+"""Semantic segmentation with deformable convolutions over P2..P5 (Xiong et al. 2019, section 3)."""
 
 import math
 from itertools import pairwise
@@ -13,13 +13,13 @@ from model.network.structures import Pyramid
 
 
 class SemanticHead(nn.Module):
-    """One sub-network shared by P2..P5, whose results are brought to stride 4, stacked and scored.
+    """Semantic logits: layers shared by P2..P5, whose results are brought to stride 4, stacked and scored.
 
     Args:
         widths: channels of the pyramid and of each deformable layer after it.
-        classes: S, stuff and things.
-        norm: after each layer; the published networks have none.
-        offset_limit: see `DeformableConv`.
+        classes: number of classes, stuff and things (S).
+        norm: makes the norm after each layer; the published networks have none.
+        offset_limit: largest offset of the convolutions, pixels; see `DeformableConv`.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SemanticHead(nn.Module):
     def forward(self, pyramid: Pyramid) -> Tensor:
         """Logits (N, S, H / 4, W / 4) float32.
 
-        Each level is scored before it is enlarged and added: the same sum as of `features`, which is never stacked.
+        Each level is scored before it is enlarged and added: the same sum as from `features`, which are never stacked.
         """
         total = self.score(pyramid.p2, 0)
         total += F.interpolate(self.score(pyramid.p3, 1), scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -55,7 +55,7 @@ class SemanticHead(nn.Module):
         return total
 
     def score(self, level: Tensor, k: int) -> Tensor:
-        """(N, S, h, w) float32: level k's part of the logits, without the bias."""
+        """Level k's part of the logits, without the bias: (N, S, h, w) float32."""
         features = self.layers(level)
         images, width, height, columns = features.shape
         matrix = self.logits.weight[:, k * width : (k + 1) * width, 0, 0].expand(images, -1, -1)

@@ -57,19 +57,31 @@ class Proposals(NamedTuple):
 
     Attributes:
         boxes: (P, 4) float32, xyxy in pixels of the resized image.
-        scores: (P,) float32, after the sigmoid; -1 at an empty place, whose box means nothing.
+        scores: (P,) float32, after the sigmoid; -1 in a padding row, whose box means nothing.
     """
 
     boxes: Tensor
     scores: Tensor
 
 
-class Chosen(NamedTuple):
-    """What may become a thing of the panoptic answer, in each image of a batch.
+class BoxPredictions(NamedTuple):
+    """What the box head makes of the proposals of a batch.
+
+    Attributes:
+        boxes: (N, P, C, 4) float32, a box for each class, xyxy in pixels of the resized image.
+        scores: (N, P, C) float32, after the softmax; 0 in padding rows.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+
+
+class PaddedDetections(NamedTuple):
+    """Detections of a batch, each image's padded to the same number of rows.
 
     Attributes:
         boxes: (N, K, 4) float32, xyxy in pixels of the resized image.
-        scores: (N, K) float32, descending; the first `counts` of an image are candidates.
+        scores: (N, K) float32, descending; only the first `counts` of an image are detections.
         classes: (N, K) int64.
         counts: (N,) int64, at least 1.
     """
@@ -86,30 +98,30 @@ class Detections(NamedTuple):
     Attributes:
         boxes: (D, 4) float32, xyxy in pixels of the resized image.
         scores: (D,) float32, softmax of the class.
-        classes: (D,) int64, 1..T.
+        classes: (D,) int64, 1..T, or 0 for the placeholder (quirk Q5).
         mask_logits: (D, 28, 28) float32, of the detected class.
-        alike: how many share the most frequent class, known to the host.
+        max_per_class: how many the most frequent class has; 0 where the panoptic head does not see them.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     mask_logits: Tensor
-    alike: int
+    max_per_class: int
 
 
-class PanopticLogits(NamedTuple):
-    """The panoptic head's decision at the padded size, before merging.
+class PanopticDecision(NamedTuple):
+    """What the panoptic head decides for one image, at the padded size, before merging.
 
     Attributes:
-        segments: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3.2).
-        semantic: (H, W) uint8: the semantic argmax over all S classes.
-        keep: (K,) int64: the candidate behind each instance, in channel order.
+        channels: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3).
+        semantic: (H, W) uint8: the best of all S semantic classes.
+        order: (n,) int64: the candidate behind each instance, in channel order; those that were dropped follow.
     """
 
-    segments: Tensor
+    channels: Tensor
     semantic: Tensor
-    keep: Tensor
+    order: Tensor
 
 
 class Panoptic(NamedTuple):

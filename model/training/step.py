@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from model.network import boxes as box_ops
 from model.network.instance_head import pool
-from model.network.rpn import present, propose
+from model.network.rpn import drop_padding, propose
 from model.network.structures import Pyramid, RpnOutputs
 from model.network.upsnet import UPSNet
 from model.training import targets
@@ -113,7 +113,7 @@ class TrainingStep(nn.Module):
         proposals = propose(detached, anchors, sizes, recipe.pre_nms, recipe.post_nms)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
-            candidates = torch.cat([sample.boxes, present(found).boxes / sample.scale])
+            candidates = torch.cat([sample.boxes, drop_padding(found).boxes / sample.scale])
             objects, classes = sample.boxes, sample.classes
             if recipe.crowd_proposals:
                 objects, classes = torch.cat([objects, sample.crowd_boxes]), torch.cat([classes, sample.crowd_classes])

@@ -7,7 +7,6 @@ import torchvision
 from torch import Tensor
 
 from model.network import boxes as box_ops
-from model.network.panoptic_head import semantic_window
 
 ANCHORS_SAMPLED = 256
 IGNORE = -1
@@ -222,7 +221,7 @@ def panoptic_logits(semantic_logits: Tensor, boxes: Tensor, classes: Tensor, mas
     height, width = semantic_logits.shape[1:]
     channels, planes = [], []
     for box, kind, logits in zip(boxes / 4, classes.tolist(), masks, strict=True):
-        y1, x1, y2, x2 = semantic_window(box)
+        y1, x1, y2, x2 = box_ops.semantic_window(box)
         inside = torch.zeros((height, width), dtype=torch.bool, device=semantic_logits.device)
         inside[y1:y2, x1:x2] = True
         plane = semantic_logits[stuff - 1 + kind] * inside
