@@ -153,7 +153,7 @@ def decide_pixels(
 
     Args:
         logits: (S, h, w) semantic logits.
-        maxima: of the instances inside their boxes.
+        maxima: highest logits of the instances inside their boxes.
         uncovered: (H, W) uint8, the first instance whose box does not cover the pixel.
         instances: how many there are.
         stuff: number of stuff classes.

@@ -26,6 +26,7 @@ from model.network.structures import (
 )
 
 RGB_MEAN = [122.7717, 115.9465, 102.9801]
+NO_STD = [1.0, 1.0, 1.0]  # the published networks divide by nothing
 STRIDES = [4, 8, 16, 32, 64]
 RATIOS = [0.5, 1.0, 2.0]
 
@@ -208,15 +209,10 @@ def published(
     )
 
 
-def published_transform(short_side: int, long_side: int) -> ImageTransform:
-    """Resizing to this test scale; the mean is subtracted, nothing divided."""
-    return ImageTransform(mean=RGB_MEAN, std=[1.0, 1.0, 1.0], short_side=short_side, long_side=long_side)
-
-
 def coco_r50(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
     """UPSNet-50 on COCO: PQ 42.5 on val2017."""
     return published(
-        transform=published_transform(short_side, long_side),
+        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
         backbone=ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm),
         context=True,
         semantic_widths=[256, 256, 128, 128],
@@ -229,7 +225,7 @@ def coco_r50(stuff: int = 53, things: int = 80, short_side: int = 800, long_side
 def coco_r101_dcn(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
     """UPSNet-101 with deformable C3..C5 on COCO: PQ 46.6 on test-dev. Its test scale is fixed (quirk Q1 not kept)."""
     return published(
-        transform=published_transform(short_side, long_side),
+        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
         backbone=ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm, deformable_from=3),
         context=True,
         semantic_widths=[256, 256, 128, 128],
@@ -242,7 +238,7 @@ def coco_r101_dcn(stuff: int = 53, things: int = 80, short_side: int = 800, long
 def cityscapes_r50(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
     """UPSNet-50 on Cityscapes: PQ 59.3 on val."""
     return published(
-        transform=published_transform(short_side, long_side),
+        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
         backbone=ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm),
         context=False,
         semantic_widths=[256, 128, 128],
@@ -255,7 +251,7 @@ def cityscapes_r50(stuff: int = 11, things: int = 8, short_side: int = 1024, lon
 def cityscapes_r101_w_coco(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
     """UPSNet-101 on Cityscapes from COCO weights: PQ 61.8 on val with multi-scale testing."""
     return published(
-        transform=published_transform(short_side, long_side),
+        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
         backbone=ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm),
         context=False,
         semantic_widths=[256, 128, 128],
