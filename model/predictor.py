@@ -88,7 +88,6 @@ class Predictor:
         name, kernel = archive.full_name(path, metadata), ops.kernel(device)
         self.categories = metadata.categories
         self.served = ServedModel(name, metadata, device, precision, kernel)
-        self.metadata = metadata  # `model.evaluate` reads it, here and of its own predictors
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that the network works at for an image; images with the same can share a batch."""
