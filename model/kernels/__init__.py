@@ -1,1 +1,1 @@
-"""Triton kernels, imported when first called on a device; `model.ops` says what stands in where Triton is missing."""
+"""The fast forms of the operators: for a CPU, and in Triton for a GPU. `model.ops` chooses among them."""

@@ -1,6 +1,6 @@
 """3 x 3 convolution on a CPU with a quarter of the multiplications: minimal filtering (Lavin & Gray 2016).
 
-TorchScript compiles it into archives: it is no operator of its own.
+It is no operator of its own: TorchScript compiles it into archives.
 """
 
 import torch
@@ -11,17 +11,17 @@ from torch import Tensor
 def winograd(features: Tensor, weight: Tensor, bias: Tensor | None, tiles: int = 256) -> Tensor:
     """A 3 x 3 convolution with 36 multiplications a channel for 4 x 4 positions, where the plain sum takes 144.
 
-    Windows of 6 x 6 become values of polynomials, values are multiplied, products become 4 x 4 results. All three are
-    matrix products; a few rows of `tiles` go at once, so that everything stays in the cache.
+    Windows of 6 x 6 become values of polynomials, values are multiplied, products become 4 x 4 results. All three steps
+    are matrix products. A few rows of tiles are computed at once, so that everything stays in the cache.
 
     Args:
         features: (N, C, H, W) float32, best channels-last.
         weight: (O, C, 3, 3).
         bias: (O,) or None.
-        tiles: pieces of 4 x 4 positions that go at once.
+        tiles: how many pieces of 4 x 4 positions are computed at once.
 
     Returns:
-        (N, O, H, W), channels-last, to about 1e-6 of its size.
+        (N, O, H, W), channels-last; equal to the plain sum to about 1e-6 of its size.
     """
     count, channels, height, width = features.shape
     outputs = weight.size(0)
@@ -60,7 +60,7 @@ def rows_around(image: Tensor, top: int, bottom: int, width: int) -> Tensor:
 
 
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Windows to values (36, 36), kernel to values (36, 9), products to results (16, 36).
+    """Three matrices: windows to values (36, 36), kernel to values (36, 9), products to results (16, 36).
 
     The polynomials are evaluated at 0, +-a, +-b and infinity, a = sqrt(1/2), b = sqrt(2): the usual 0, +-1, +-2 lose
     twice as much to rounding.

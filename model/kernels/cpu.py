@@ -1,6 +1,6 @@
 """Deformable convolution, suppression and RoIAlign on a CPU: gathers as embedding bags, which run on all threads.
 
-torchvision's kernels for a CPU run on one thread and want the channels first.
+torchvision's kernels for a CPU run on one thread and take the channels first.
 """
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-COLUMNS = 4_000_000  # numbers that the deformable convolution gathers at once: enough for all threads, never all
+COLUMNS = 4_000_000  # numbers gathered at once: enough work for all threads, never all numbers of a large image
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -29,7 +29,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
         for start in range(0, count * height, rows):
             columns = _columns(table, moves[start : start + rows], start, height, width).to(features.dtype)
             pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
-            part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # its library multiplies faster than that of `mm`
+            part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # a 1 x 1 convolution multiplies faster than `mm`
             result[start * width : start * width + len(columns)] = part[0, :, 0].t()
     return result.view(count, height, width, -1).permute(0, 3, 1, 2)
 
@@ -112,7 +112,7 @@ def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -
 
 
 def _axis_samples(start: Tensor, stop: Tensor, size: int, length: int) -> tuple[Tensor, Tensor]:
-    """Two samples a bin along one axis: (R, size, 4) int32 positions of their neighbours, and the weights of these."""
+    """Two samples a bin along one axis: (R, size, 4) int32 positions of their neighbours, and (R, size, 4) weights."""
     step = ((stop - start).clamp(min=1) / size)[:, None, None]
     bins = torch.arange(size, device=start.device)[:, None]
     halves = (torch.arange(2, device=start.device) + 0.5) / 2

@@ -1,11 +1,11 @@
-"""The deformable convolution's forward: gathers, mixes and multiplies without writing columns."""
+"""The deformable convolution on a GPU, forward only: it multiplies samples without writing them to memory."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-PIXELS, BYTES = 64, 64  # of a block, and of the channels it takes at once: no register spills, see the tests
+PIXELS, BYTES = 64, 64  # pixels of a block, bytes of channels it takes at once: no register spills, see the tests
 
 
 @triton.jit
@@ -82,7 +82,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     out = features.new_empty((count, height, width, outputs))
     pixels = count * height * width
     if pixels > 0:
-        columns = min(max(triton.next_power_of_2(outputs), 16), 256)  # all of them where it can be: samples serve once
+        columns = min(max(triton.next_power_of_2(outputs), 16), 256)  # all if possible: each sample is gathered once
         grid = (triton.cdiv(pixels, PIXELS), triton.cdiv(outputs, columns))
         arguments = (table, moves, matrix, shift, out, pixels, height, width, channels, outputs)
         options = {"num_warps": 8 if columns == 256 else 4, "num_stages": 2, "enable_fp_fusion": True}

@@ -1,4 +1,4 @@
-"""Masks of things on a device: where they lie, and which of them better ones of their class cover (quirk Q10)."""
+"""Masks of things on a GPU: where they lie, and which ones better masks of their class cover (quirk Q10)."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SIDE = 28  # of a mask
-PIXELS, BLOCKS = 1024, 32  # pixels that a program takes at once, programs of a candidate
+SIDE = 28  # rows and columns of a mask
+PIXELS, BLOCKS = 1024, 32  # pixels that a program takes at once; programs for each candidate
 
 
 class Masks(NamedTuple):
@@ -39,7 +39,7 @@ def place(boxes: Tensor, logits: Tensor, classes: Tensor) -> Masks:
 
 @triton.jit
 def bilinear(plane, v, u, rows, columns, inside):  # type: ignore[no-untyped-def]
-    """A (rows, columns) plane at fractional rows v and columns u, at least 0; beyond its end is its last."""
+    """A (rows, columns) plane at fractional rows v and columns u, at least 0; its last row and column continue."""
     top, left = tl.minimum(v.to(tl.int32), rows - 1), tl.minimum(u.to(tl.int32), columns - 1)
     bottom, right = tl.minimum(top + 1, rows - 1), tl.minimum(left + 1, columns - 1)
     dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
@@ -67,7 +67,7 @@ def _extent(windows, i, height, width):  # type: ignore[no-untyped-def]
     return tl.where(tl.load(row + 6) > 0, tl.maximum(rows, 0), 0), tl.maximum(columns, 0)
 
 
-@triton.jit(do_not_specialize=["height", "width"])  # a number of 1 or of 16 would compile anew
+@triton.jit(do_not_specialize=["height", "width"])  # sizes of 1, or divisible by 16, would compile anew
 def _count_own(  # type: ignore[no-untyped-def]
     masks, windows, scales, areas, height, width, PIXELS: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr
 ):
@@ -99,7 +99,7 @@ def _count_taken(  # type: ignore[no-untyped-def]
     BLOCKS: tl.constexpr,
     SIDE: tl.constexpr,
 ):
-    """Counts for the candidates of one rank, whose better ones are decided; programs as of `_count_own`."""
+    """Fills `taken` for the candidates of one rank, once lower ranks are decided. Programs as in `_count_own`."""
     i = tl.program_id(0)
     if tl.load(places + 2 * i + 1) == rank:
         rows, columns = _extent(windows, i, height, width)
@@ -124,13 +124,14 @@ def _count_taken(  # type: ignore[no-untyped-def]
 
 
 def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float, size: tuple[int, int]) -> Tensor:
-    """Which candidates stay: (n,) bool; not those whose mask is empty, or taken to more than a share of `overlap`.
+    """Which candidates stay, (n,) bool: their mask is not empty, and loses at most `overlap` of it to better ones.
 
-    One launch for all masks' areas, and one for each further candidate of the most frequent class, at least one.
+    One launch counts the areas of all masks. Then candidates are decided in the order of their rank within the class:
+    one launch for each rank after the first, and at least one.
 
     Args:
-        masks: of the batch.
-        owner: (n,) int64, the image of each.
+        masks: the candidates of the batch.
+        owner: (n,) int64, the image of each candidate.
         starts: (N + 1,) int32, where each image's candidates start.
         alike: most candidates of one class in an image.
         overlap: share of its mask that a candidate may lose.

@@ -125,12 +125,12 @@ def panoptic(
         classes: (n,) 1..T, or 0 for the placeholder.
         counts: candidates of each image.
         alike: most candidates of one class in an image.
-        stuff: U.
+        stuff: number of stuff classes.
         overlap: share of its mask that a candidate may lose to better ones of its class.
 
     Returns:
         segments and semantic map (N, 4 h, 4 w) uint8, and (n,) the candidates of each image, counted from its first,
-        in channel order; those that were removed follow.
+        in channel order; the dropped ones follow.
     """
     images, kinds, rows, columns = logits.shape
     owner = torch.cat([torch.full_like(classes[:1].expand(count), i) for i, count in enumerate(counts)])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 STRIDE = 4  # pixels along a side of a semantic logit
 TILE = (10, 26)  # rows and columns of semantic logits that are enlarged at once
-MIN_EXTENT = 33  # their least sum: where both enlarged sides are 128 or less, torch's enlargement rounds otherwise
+MIN_EXTENT = 33  # least sum of a tile's sides: torch's enlargement rounds otherwise if both become 128 or less
 
 
 class Span(NamedTuple):
@@ -155,7 +155,7 @@ def decide_pixels(
         logits: (S, h, w) semantic logits.
         maxima: highest logits of the instances inside their boxes.
         uncovered: (H, W) uint8, the first instance whose box does not cover the pixel.
-        instances: how many there are.
+        instances: number of instances.
         stuff: number of stuff classes.
     """
     channels, semantic = torch.empty_like(uncovered), torch.empty_like(uncovered)
@@ -211,10 +211,10 @@ def possible_classes(logits: Tensor, stuff: int, slack: Tensor, void_rises: bool
 def semantic_maxima(
     logits: Tensor, possible: Tensor, rows: Span, tiles: list[Span], stuff: int
 ) -> tuple[Tensor, Tensor]:
-    """The highest semantic logits of a band: of stuff and of things (2, H, W), -inf for none, and whose they are.
+    """The highest semantic logits of a band, of stuff and of things: (2, H, W), -inf for none, and their classes.
 
-    In three passes that are vectorised; `max` with indices is not. The first of equal classes is the one with the
-    largest complement.
+    This takes three vectorised passes; `max` with indices is not vectorised. The first of equal classes is the one with
+    the largest complement.
 
     Args:
         logits: (S, rows.low:high, w) semantic logits of the band.
@@ -267,7 +267,7 @@ def covering_span(first: int, last: int, length: int, size: int) -> Span:
 
 
 def split_axis(length: int, size: int) -> list[Span]:
-    """Pieces that cover an axis: `size` positions enlarged for each, one of them beyond it on each side."""
+    """Pieces that cover an axis. Each is enlarged from `size` positions: its own, and one neighbour on each side."""
     size = min(size, length)
     pieces: list[Span] = []
     start = 0

@@ -1,4 +1,4 @@
-"""Boxes on a device: suppression of many groups at once, and features of boxes from the level of each."""
+"""Boxes on a GPU: suppression in many groups at once, and RoIAlign of each box from its level."""
 
 import functools
 
@@ -40,7 +40,7 @@ def _either(a, b):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["count", "width"])
 def _suppress(words, keep, count, width, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """One group, 32 boxes at a time: what is not suppressed is kept, and suppresses."""
+    """One group, 32 boxes at a time: a box that no better kept box suppresses is kept."""
     group = tl.program_id(0).to(tl.int64)
     lane, row = tl.arange(0, WORDS), tl.arange(0, 32)
     removed = tl.zeros((WORDS,), dtype=tl.int32)
@@ -60,7 +60,7 @@ def _suppress(words, keep, count, width, WORDS: tl.constexpr):  # type: ignore[n
 
 
 def nms(boxes: Tensor, threshold: float) -> Tensor:
-    """As `upsnet::nms`: (G, K, 4) float32 by descending score -> (G, K) whether a box is kept."""
+    """As `model.ops.nms`: (G, K, 4) float32 by descending score -> (G, K) whether a box is kept."""
     groups, count, _ = boxes.shape
     keep = torch.empty((groups, count), dtype=torch.int8, device=boxes.device)
     width = triton.cdiv(count, 32)
@@ -163,5 +163,5 @@ def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -
 
 @functools.lru_cache(256)
 def _sizes(sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-    """On the device, copied there once for each shape."""
+    """The sizes as a tensor on the device, copied there once for each set of sizes."""
     return torch.tensor(sizes, dtype=torch.int32, device=device)

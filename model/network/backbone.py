@@ -16,7 +16,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
-    """A batch norm that never changes, in one pass over its input. Archives have it folded, see `fold_norms`."""
+    """A batch norm that never changes, in one pass over its input. In archives it is folded, see `fold_norms`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and type; scale and shift are computed in float32."""
@@ -24,7 +24,7 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
         return torch.addcmul(shift[:, None, None].to(x.dtype), x, scale[:, None, None].to(x.dtype))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What a channel is multiplied by and what is added then, (C,) float32 each."""
+        """The factor of each channel and what is added after it, (C,) float32 each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
@@ -45,7 +45,7 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def unfold_norms(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network with folded norms, for one with norms; these add the convolution's bias and do no more."""
+    """Weights of a network with folded norms, for one with norms: each norm then only adds its convolution's bias."""
     weights = dict(weights)
     for name, norm in network.named_modules():
         bias = name.replace("norm", "conv") + ".bias"
@@ -90,7 +90,7 @@ class Bottleneck(nn.Module):
         in_channels: channels of the input.
         planes: channels of the two inner convolutions; the output has four times as many.
         stride: stride of the block.
-        norm: makes the norm of a number of channels.
+        norm: makes a norm for a number of channels.
         conv: the 3 x 3 convolution.
         project: whether the shortcut needs a projection.
     """
@@ -117,7 +117,7 @@ class ResNet(nn.Module):
 
     Args:
         blocks: how many blocks stages C2..C5 have.
-        norm: makes the norm of a number of channels.
+        norm: makes a norm for a number of channels.
         width: channels of the stem; stage outputs have 4, 8, 16, 32 times as many.
         deformable_from: first stage (2..5) whose 3 x 3 convolutions are deformable; 6 for none.
         offset_limit: largest offset of those convolutions, pixels; see `DeformableConv`.
@@ -179,7 +179,7 @@ class NoContext(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Top-down pyramid (Lin et al. 2017) with P6 for proposals and, on COCO, a global context added on top.
+    """Top-down pyramid (Lin et al. 2017) with P6 for proposals and, where wanted, a global context added at its top.
 
     Args:
         channels: channels of C2..C5.

@@ -93,8 +93,8 @@ def top_scores(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The highest scores of each row; equal ones by index, so that no batch and no device changes their order.
 
     Args:
-        scores: (N, M) float32, at least 0, or -1 for what comes last.
-        count: how many at most.
+        scores: (N, M) float32, at least 0; -1 marks what comes last.
+        count: how many scores of a row are taken at most.
 
     Returns:
         (N, K) scores, descending, and their (N, K) indices.
@@ -113,7 +113,7 @@ def gather_rows(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def mask_window(box: Tensor) -> tuple[int, int, int, int]:
-    """Top row, left column, rows and columns of a box's mask: truncated (quirk Q8), at least one pixel."""
+    """Top row, left column, height and width of a box's mask: its ends truncated (quirk Q8), at least one pixel."""
     x1, y1, x2, y2 = int(box[0]), int(box[1]), int(box[2]), int(box[3])
     return y1, x1, max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
 

@@ -15,7 +15,7 @@ def resize_bilinear(image: Tensor, scale: float, height: int, width: int) -> Ten
 
     Args:
         image: (C, H, W) float.
-        scale: factor of both sides.
+        scale: factor that both sides are resized by.
         height: rows of the result.
         width: columns of the result.
 

@@ -11,10 +11,10 @@ from model.network.structures import PaddedDetections, Pyramid
 
 
 def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
-    """The level 0..3 (P2..P5) that each box is pooled from: P4 from the canonical side on, one less for each halving.
+    """The level 0..3 (P2..P5) that each box is pooled from: P4 from the canonical side on, one finer for each halving.
 
     Args:
-        boxes: (R, 4), inclusive sides (quirk Q2).
+        boxes: (R, 4) with inclusive ends (quirk Q2).
         canonical_side: side of the smallest box that is pooled from P4, pixels.
 
     Returns:
@@ -30,7 +30,7 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
     Args:
         pyramid: features of the batch.
         boxes: per image (R_i, 4) xyxy in pixels of the resized image.
-        size: side of the result.
+        size: rows and columns of the result.
         canonical_side: see `pyramid_levels`.
 
     Returns:
@@ -47,7 +47,7 @@ class BoxHead(nn.Module):
     """Two linear layers, then class logits and box deltas.
 
     Args:
-        in_features: numbers of a pooled region, C * 7 * 7.
+        in_features: how many numbers a pooled region has, C * 7 * 7.
         width: outputs of each of the two layers.
         classes: number of classes, background included.
         norm: makes the norm after each layer; the published networks have none.
@@ -103,8 +103,8 @@ class Candidates(nn.Module):
     """Chooses detections among the boxes and scores that the box head predicts.
 
     Args:
-        score_threshold: for instance segmentation, a class score above it is a detection.
-        panoptic_threshold: for panoptic segmentation, the same.
+        score_threshold: a class score above it is a detection for instance segmentation.
+        panoptic_threshold: a class score above it is a detection for the panoptic head.
         limit: how many detections of an image are kept.
     """
 
@@ -122,8 +122,8 @@ class Candidates(nn.Module):
     def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         """Detections for the panoptic head, of a batch at once: suppression over all classes together (quirk Q11).
 
-        With a threshold below 0.5 a proposal can be a detection of several classes: the P best pairs of proposal and
-        class are looked at.
+        With a threshold below 0.5 a proposal can be a detection of several classes, so the P best pairs of proposal and
+        class compete.
 
         Args:
             boxes: (N, P, C, 4).

@@ -8,15 +8,16 @@ from model.network.structures import Detections, PanopticDecision
 
 
 class PanopticHead(nn.Module):
-    """Lets stuff, instances and void compete for each pixel; the highest logit wins, the first of equal ones.
+    """Decides each pixel between stuff, instances and void: the highest logit wins, and the first of equal ones.
 
-    - A stuff class bids its semantic logit, enlarged four times (bilinear).
-    - An instance bids the semantic logit of its class inside its box, plus its mask logit, enlarged to the box. Both
-      are 0 outside the box and take part there (quirk Q4); the two windows differ by up to a pixel (quirk Q8).
-    - Void bids the highest semantic logit of the thing classes, less the highest that an instance has (quirk Q9).
+    - The logit of a stuff class is its semantic logit, enlarged four times (bilinear).
+    - The logit of an instance is the semantic logit of its class, inside its box, plus its mask logit, enlarged to the
+      box. Outside the box both are 0 and still compete (quirk Q4). The two windows differ by up to a pixel (quirk Q8).
+    - The logit of void is the highest semantic logit of the thing classes, minus the highest semantic logit that an
+      instance has (quirk Q9).
 
-    Before that, candidates are dropped whose mask is empty or covered by better ones of their class (quirk Q10).
-    `model.network.plain` has the same as plain tensor code.
+    Before that, candidates whose mask is empty, or mostly covered by better ones of their class, are dropped (quirk
+    Q10). `model.network.plain` does the same in plain tensor code.
 
     Args:
         stuff: number of stuff classes (U).

@@ -1,6 +1,6 @@
 """The panoptic head written plainly, every logit at full size, and the convolutions of torch and torchvision.
 
-The reference of tests and benchmark, never served.
+Tests and benchmark compare the network with it; it is never served.
 """
 
 import copy
@@ -126,14 +126,14 @@ class PlainDeformableConv(nn.Module):
 
 
 def plain_conv(conv: Conv3x3) -> nn.Conv2d:
-    """The same convolution, always as torch does it."""
+    """The same convolution, always by torch's operator."""
     plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
     plain.weight, plain.bias = conv.weight, conv.bias
     return plain
 
 
 def plainly(network: UPSNet) -> UPSNet:
-    """A copy of the network, same weights, that takes the plain way everywhere."""
+    """A copy of the network with the same weights and the plain form of every part."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):

@@ -17,14 +17,15 @@ def propose(
     """The best boxes of each image.
 
     On each level the `pre_nms` best anchors are moved by their deltas, clipped to the unpadded image, and suppressed
-    down to `post_nms`. What is left of all levels then competes by score for `post_nms` rows (quirk Q13). All levels of
-    all images go at once, and the host waits for nothing: rows that stay empty are padding, see `drop_padding`.
+    down to `post_nms`. The boxes that remain on all levels then compete by score for `post_nms` rows (quirk Q13). All
+    levels of all images are computed together, and the host never waits: rows that stay empty are padding, see
+    `drop_padding`.
 
     Args:
         outputs: logits and deltas of every anchor.
-        anchors: per level (h w A, 4).
+        anchors: the anchors of each level, (h w A, 4).
         sizes: height and width of each image before padding.
-        pre_nms: how many anchors of a level are looked at.
+        pre_nms: how many anchors of a level enter suppression.
         post_nms: how many boxes of a level, and of an image, are kept.
 
     Returns:
@@ -64,7 +65,7 @@ class RegionProposalNetwork(nn.Module):
         width: channels of the pyramid.
         anchors: makes the anchors of each level.
         anchors_per_cell: how many anchors a cell has, one for each ratio.
-        pre_nms: how many anchors of a level are looked at.
+        pre_nms: how many anchors of a level enter suppression.
         post_nms: how many boxes of a level, and of an image, are kept.
         norm: makes the norm after the 3 x 3 convolution; the published networks have none.
     """
@@ -87,7 +88,7 @@ class RegionProposalNetwork(nn.Module):
         return RpnOutputs([self.logits(level) for level in hidden], [self.deltas(level) for level in hidden])
 
     def level_anchors(self, pyramid: Pyramid) -> list[Tensor]:
-        """The anchors of each level of this size, (h w A, 4)."""
+        """The anchors of each level of this pyramid, (h w A, 4)."""
         return self.anchors([(level.size(2), level.size(3)) for level in pyramid])  # type: ignore[no-any-return]
 
     def forward(self, pyramid: Pyramid, sizes: list[tuple[int, int]]) -> list[Proposals]:

@@ -44,7 +44,7 @@ def read_table(table: SegmentTable) -> Panoptic:
 
 
 def fetch(tables: list[SegmentTable]) -> list[SegmentTable]:
-    """The same tables on the host, by one transfer."""
+    """The same tables on the host, in one transfer."""
     parts: list[Tensor] = []
     for table in tables:
         parts += [ops.reinterpret(table.rows.flatten(), torch.uint8), table.segment_ids.flatten()]
@@ -114,9 +114,9 @@ class Segments(nn.Module):
     def merge(self, joint: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """The semantic class of each panoptic channel.
 
-        An instance whose pixels the semantic head gives mostly to one stuff class becomes that stuff (quirk Q14);
-        stuff below the limit, counted after that, becomes void (quirk Q15). The placeholder of class 0 (quirk Q5)
-        becomes stuff or void, never a segment of its own.
+        An instance whose pixels the semantic head gives mostly to one stuff class becomes that stuff (quirk Q14).
+        After that, stuff with fewer pixels than the limit becomes void (quirk Q15). The placeholder of class 0
+        becomes stuff or void, never a segment of its own (quirk Q5).
 
         Args:
             joint: (256, 256) pixels by panoptic channel and semantic class.

@@ -43,7 +43,7 @@ class SemanticHead(nn.Module):
     def forward(self, pyramid: Pyramid) -> Tensor:
         """Logits (N, S, H / 4, W / 4) float32.
 
-        Each level is scored before it is enlarged and added: the same sum as from `features`, which are never stacked.
+        Each level is scored, then enlarged, then added: the same sum as from `features`, but nothing is stacked.
         """
         total = self.score(pyramid.p2, 0)
         total += F.interpolate(self.score(pyramid.p3, 1), scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""The tuples that pass between the parts of the network, in the order of the data's way."""
+"""The tuples that pass between the parts of the network, in the order in which they are made."""
 
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ class Detections(NamedTuple):
         scores: (D,) float32, softmax of the class.
         classes: (D,) int64, 1..T, or 0 for the placeholder (quirk Q5).
         mask_logits: (D, 28, 28) float32, of the detected class.
-        max_per_class: how many the most frequent class has; 0 where the panoptic head does not see them.
+        max_per_class: how many detections the most frequent class has; 0 if the panoptic head does not see them.
     """
 
     boxes: Tensor
@@ -116,7 +116,7 @@ class PanopticDecision(NamedTuple):
     Attributes:
         channels: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3).
         semantic: (H, W) uint8: the best of all S semantic classes.
-        order: (n,) int64: the candidate behind each instance, in channel order; those that were dropped follow.
+        order: (n,) int64: the candidate behind each instance, in channel order; the dropped candidates follow.
     """
 
     channels: Tensor

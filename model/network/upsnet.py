@@ -140,7 +140,7 @@ class UPSNet(nn.Module):
         return BoxPredictions(torch.stack(boxes), torch.stack(scores))
 
     def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
-        """Detections for the panoptic head, at least one an image. The host waits once, for how many there are."""
+        """Detections for the panoptic head, at least one an image. The host waits once, to learn how many there are."""
         padded = self.candidates.panoptic(predictions.boxes, predictions.scores)
         kinds = predictions.scores.size(2)
         real = torch.arange(padded.classes.size(1), device=padded.counts.device) < padded.counts[:, None]
@@ -262,10 +262,10 @@ def cityscapes_r101_w_coco(stuff: int = 11, things: int = 8, short_side: int = 1
 
 
 def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_side: int = 640) -> UPSNet:
-    """A small UPSNet for 480 x 360 street photos, trainable from scratch: group norms throughout, bounded offsets.
+    """A small UPSNet for 480 x 360 street photos, trainable from scratch.
 
-    Anchors are half the published size and regions are pooled from finer levels: two thirds of CamVid's things are
-    smaller than 32 x 32 pixels. A stuff limit of 256 pixels lets poles and signs be found.
+    Norms are group norms (Wu & He 2018), offsets are bounded. Anchors are half the published size and pooling takes
+    finer levels: two thirds of CamVid's things are below 32 x 32 pixels. A stuff limit of 256 keeps poles and signs.
     """
     width, regions = 96, things + 1
     norm = partial(nn.GroupNorm, 16)

@@ -122,13 +122,13 @@ def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
 
 
 def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
-    """For each of our classes their index of it, or of its counterpart; None where they have neither."""
+    """For each of our classes, the index of it or of its counterpart among theirs; None where they have neither."""
     index = {name: i for i, name in enumerate(theirs.names)}
     return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
 
 
 def map_classes(weights: dict[str, Tensor], theirs: Labels, ours: Labels) -> dict[str, Tensor]:
-    """The tensors that have a row for each class, with the rows of other classes.
+    """The tensors that have a row for each class, with the rows that our classes need.
 
     A row is copied from the class of the same name or from its counterpart. The other rows are drawn from a normal
     distribution with the mean and deviation of the whole source tensor.

@@ -72,7 +72,7 @@ class Trainer:
         self.seconds = 0.0
 
     def resume(self) -> bool:
-        """Go on with the run in the folder; whether there is one."""
+        """Whether the folder holds a run; if so, its state is taken."""
         path = self.out / "state.pt"
         if not path.exists():
             return False

@@ -76,7 +76,7 @@ def learning_rate(recipe: Recipe, step: int, done: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, done: float) -> float:
-    """Set the rate of a step in the optimiser; the rate."""
+    """Set the rate of a step in the optimiser, and return it."""
     rate = learning_rate(recipe, step, done)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate"]

@@ -30,8 +30,9 @@ class Regions(NamedTuple):
 def prelabel_anchors(anchors: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Labels of all anchors, from which `sample_anchors` draws.
 
-    An anchor is on an object if their IoU is at least 0.7, or the largest of all anchors'. It may be background if
-    its IoU with every object is below 0.3. An object that no anchor overlaps gets none (quirk Q17 is not kept).
+    An anchor is on an object if their IoU is at least 0.7, or if no anchor has a larger IoU with that object. It may be
+    background if its IoU with every object is below 0.3. An object that no anchor overlaps gets no anchor (quirk Q17 is
+    not kept).
 
     Args:
         anchors: (A, 4) xyxy in pixels of the resized photo.
@@ -111,7 +112,7 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
 
     Args:
         regions: (R, 4) in original pixels.
-        objects: (G, 4) in original pixels; with the crowds, if a region on a crowd takes its class (quirk Q19).
+        objects: (G, 4) in original pixels; crowds are among them if a region on a crowd takes its class (quirk Q19).
         classes: (G,) class of each object, 1..T.
         scale: factor from the original to the resized photo.
     """
@@ -186,7 +187,7 @@ def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, size: tuple[i
 
     A stuff pixel keeps its class. A pixel of a kept object gets that object's channel, a later one's where they
     overlap. The pixels of all other things get the void channel: the network learns to say that it does not know (Xiong
-    et al. 2019, section 3.2).
+    et al. 2019, section 3).
 
     Args:
         semantic: (H, W) semantic index, 255 = ignored.
