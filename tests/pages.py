@@ -1,10 +1,10 @@
 """The documents, taken apart."""
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 NAMES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".github/SECURITY.md", "weights/README.md"]
 NAMES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 

@@ -1,11 +1,11 @@
 """What the compose files promise without an engine: every setting can be set."""
 
 import re
-from pathlib import Path
 
 from service.settings import Settings
+from tests.paths import ROOT
 
-SERVICES = (Path(__file__).parents[1] / "docker/services.yml").read_text(encoding="utf-8")
+SERVICES = (ROOT / "docker/services.yml").read_text(encoding="utf-8")
 
 
 def test_every_setting_reaches_the_container() -> None:

@@ -4,10 +4,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.pages import NAMES, ROOT, Block, blocks
+from tests.pages import NAMES, Block, blocks
+from tests.paths import ROOT
+from tests.started import started
 
 TOOLS = {"bash": ["bash", "uv", "curl"], "python": ["uv"], "js": ["node"], "go": ["go"], "java": ["java"]}
 FILES = {"python": "example.py", "js": "example.mjs", "go": "main.go", "java": "ReadPng.java"}
@@ -59,23 +59,8 @@ def address(clone: Path, environment: dict[str, str]) -> Iterator[str]:
         pytest.skip(f"no {', '.join(missing)}")
     first = next(block for block in blocks("README.md") if block.language == "bash")
     assert SERVE.fullmatch(first.text)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"UPSNET_PORT": str(port), "UPSNET_DEVICE": "cpu"}
-    service = subprocess.Popen(["bash", "-c", f"exec {first.text}"], cwd=clone, env={**environment, **settings})
-    for _ in range(1500):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2).close()
-            break
-        except OSError as error:
-            if hasattr(error, "close"):
-                error.close()
-            assert service.poll() is None
-            time.sleep(0.2)
-    yield f"127.0.0.1:{port}"
-    service.terminate()
-    assert service.wait(30) == 0
+    with started(clone, ["bash", "-c", f"exec {first.text}"], environment) as address:
+        yield address
 
 
 @pytest.mark.parametrize(("name", "language"), CASES, ids=[" ".join(case) for case in CASES])

@@ -10,7 +10,8 @@ import pytest
 from service import errors
 from service.metrics import Metrics
 from service.settings import Settings
-from tests.pages import NAMES, ROOT, anchors, blocks, read
+from tests.pages import NAMES, anchors, blocks, read
+from tests.paths import ROOT
 
 CONFIGURATION = read("docs/configuration.md")
 LANGUAGES = {"bash", "python", "js", "go", "java", "json", "yaml", "nginx", "text"}
@@ -68,13 +69,12 @@ def test_error_codes_are_sorted_and_named_once() -> None:
 
 @pytest.fixture(scope="module")
 def options() -> dict[str, set[str]]:
-    """The options of every command that a page names, by its help; by its source where it needs an extra."""
+    """The options of every command that a page names, by its help."""
     named = {module for name in NAMES for module, _ in COMMAND.findall(read(name))}
-    helped = sorted(named - {"service.ray_serve"})
-    done = subprocess.run([sys.executable, "-c", HELP, *helped], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", HELP, *sorted(named)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     texts = dict(part.split("\n", 1) for part in done.stdout.split("\0")[1:])
-    texts["service.ray_serve"] = read("service/ray_serve.py")
     return {module: set(re.findall(r"--[a-z][\w-]*", text)) for module, text in texts.items()}
 
 

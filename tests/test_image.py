@@ -4,15 +4,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from tests.paths import EXAMPLES, ROOT
+from tests.started import started
 
 RULES = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
 
@@ -43,35 +41,11 @@ def test_the_service_answers_from_the_files_of_the_image_alone(tmp_path: Path) -
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     assert {name.split("/")[0] for name in sent} == {"model", "pyproject.toml", "service", "weights"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"UPSNET_PORT": str(port), "UPSNET_DEVICE": "cpu", "PYTHONPATH": ""}
-    service = subprocess.Popen([sys.executable, "-m", "service"], cwd=tmp_path, env={**os.environ, **settings})
-    try:
-        wait_until_ready(service, port)
+    with started(tmp_path, environment={**os.environ, "PYTHONPATH": ""}) as address:
         photo = (EXAMPLES / "coffee_small.jpg").read_bytes()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/panoptic?view=overlay", photo)
+        request = urllib.request.Request(f"http://{address}/panoptic?view=overlay", photo)
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["segments_info"]
         for page in ("/", "/docs", "/openapi.json", "/metrics"):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{address}{page}", timeout=10) as answer:
                 assert answer.status == 200
-    finally:
-        service.terminate()
-        assert service.wait(30) == 0
-
-
-def wait_until_ready(service: subprocess.Popen[bytes], port: int) -> None:
-    """Return when the service takes work."""
-    for _ in range(600):
-        assert service.poll() is None
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2).close()
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-        except OSError:
-            pass
-        time.sleep(0.2)
-    raise TimeoutError("the service is not ready after two minutes")

@@ -1,6 +1,7 @@
 """The README is one page, with a picture of what one gets."""
 
-from tests.pages import ROOT, read
+from tests.pages import read
+from tests.paths import ROOT
 
 
 def test_the_readme_is_short() -> None:

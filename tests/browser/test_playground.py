@@ -4,11 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.paths import ROOT
+from tests.started import started
 
 pytestmark = pytest.mark.browser
 
@@ -26,24 +22,8 @@ PICTURES = os.environ.get("UPSNET_PICTURES")  # folder for screenshots
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    service = subprocess.Popen(
-        [sys.executable, "-m", "service"],
-        cwd=ROOT,
-        env={**os.environ, "UPSNET_PORT": str(port), "UPSNET_DEVICE": "cpu"},
-    )
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2)
-            break
-        except OSError:
-            assert service.poll() is None
-            time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}/"
-    service.terminate()
-    assert service.wait(30) == 0
+    with started() as address:
+        yield f"http://{address}/"
 
 
 @pytest.fixture(scope="module")
