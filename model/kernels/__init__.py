@@ -1,1 +1,1 @@
-"""Triton kernels, imported when first called on a device; `model.ops` says what stands in where Triton is missing."""
+"""The forms of the operators of `model.ops`: for a CPU, and in Triton, imported when first called on a GPU."""

@@ -123,7 +123,9 @@ def _count_taken(  # type: ignore[no-untyped-def]
         tl.atomic_add(taken + i, tl.sum(total, 0))
 
 
-def keep(masks: Masks, owner: Tensor, starts: Tensor, max_per_class: int, overlap: float, size: tuple[int, int]) -> Tensor:
+def keep(
+    masks: Masks, owner: Tensor, starts: Tensor, max_per_class: int, overlap: float, size: tuple[int, int]
+) -> Tensor:
     """Which candidates stay: (n,) bool; not those whose mask is empty, or taken to more than a share of `overlap`.
 
     One launch for all masks' areas, and one for each further candidate of the most frequent class, at least one.

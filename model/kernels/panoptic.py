@@ -116,22 +116,7 @@ def panoptic(
     stuff: int,
     overlap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Decide every pixel of a batch.
-
-    Args:
-        logits: (N, S, h, w) float32.
-        boxes: (n, 4) float32 candidates of all images, each image's by descending score, at least one each.
-        masks: (n, 28, 28) float32.
-        classes: (n,) 1..T, or 0 for the placeholder.
-        counts: candidates of each image.
-        max_per_class: most candidates of one class in an image.
-        stuff: U.
-        overlap: share of its mask that a candidate may lose to better ones of its class.
-
-    Returns:
-        segments and semantic map (N, 4 h, 4 w) uint8, and (n,) the candidates of each image, counted from its first,
-        in channel order; those that were removed follow.
-    """
+    """As `model.ops.panoptic`."""
     images, kinds, rows, columns = logits.shape
     owner = torch.cat([torch.full_like(classes[:1].expand(count), i) for i, count in enumerate(counts)])
     starts = torch.zeros(images + 1, dtype=torch.int32, device=logits.device)
