@@ -17,9 +17,12 @@ def random_pyramid(channels: int, height: int, width: int) -> Pyramid:
 
 def boxes_of_two_images(count: int) -> list[Tensor]:
     """Random boxes of the first, up to a side of 500; of the second, one beyond 384 x 512 pixels, and two tiny ones."""
-    corner, side = 500 * torch.rand(count, 2), 500 * torch.rand(count, 2)
+    a, b = 500 * torch.rand(count, 2), 500 * torch.rand(count, 2)
     tiny = torch.tensor([[0.0, 0, 0, 0], [500.0, 380, 511, 383]])
-    return [torch.cat([corner, corner + side], dim=1), torch.cat([torch.tensor([[-30.0, -9, 700, 500]]), tiny])]
+    return [
+        torch.cat([torch.minimum(a, b), torch.maximum(a, b)], dim=1),
+        torch.cat([torch.tensor([[-30.0, -9, 700, 500]]), tiny]),
+    ]
 
 
 def detections(boxes: Tensor, mask_logits: Tensor, classes: Tensor) -> Detections:
