@@ -31,7 +31,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
             pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
             part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # a 1 x 1 convolution multiplies faster than `mm`
             result[start * width : start * width + len(columns)] = part[0, :, 0].t()
-    return result.view(count, height, width, -1).permute(0, 3, 1, 2)
+    return result.view(count, height, width, weight.size(0)).permute(0, 3, 1, 2)
 
 
 def _columns(table: Tensor, moves: Tensor, start: int, height: int, width: int) -> Tensor:

@@ -17,7 +17,7 @@ class Masks(NamedTuple):
     Attributes:
         logits: (n, 28, 28) float32.
         windows: (n, 8) int32: top row, left column, rows and columns of the mask, end row and end column of the
-            semantic plane, class, 0 (SPEC 13.1, 13.2, quirk Q8).
+            semantic plane, class, 0 (quirk Q8).
         scales: (n, 2) float32: rows and columns of the mask's logits in a pixel.
     """
 
@@ -123,7 +123,9 @@ def _count_taken(  # type: ignore[no-untyped-def]
         tl.atomic_add(taken + i, tl.sum(total, 0))
 
 
-def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float, size: tuple[int, int]) -> Tensor:
+def keep(
+    masks: Masks, owner: Tensor, starts: Tensor, max_per_class: int, overlap: float, size: tuple[int, int]
+) -> Tensor:
     """Which candidates stay, (n,) bool: their mask is not empty, and loses at most `overlap` of it to better ones.
 
     One launch counts the areas of all masks. Then candidates are decided in the order of their rank within the class:
@@ -133,7 +135,7 @@ def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float
         masks: the candidates of the batch.
         owner: (n,) int64, the image of each candidate.
         starts: (N + 1,) int32, where each image's candidates start.
-        alike: most candidates of one class in an image.
+        max_per_class: most candidates of one class in an image.
         overlap: share of its mask that a candidate may lose.
         size: height and width of the canvas.
     """
@@ -144,7 +146,7 @@ def keep(masks: Masks, owner: Tensor, starts: Tensor, alike: int, overlap: float
     taken = torch.zeros_like(areas)
     _count_own[count, BLOCKS](*masks, areas, *size, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     allowed = torch.where(areas > 0, (overlap * areas.double()).floor(), -1.0).to(torch.int32)
-    for r in range(1, max(alike, 2)):  # a picture without things, as warm-up shows, compiles this kernel too
+    for r in range(1, max(max_per_class, 2)):  # a picture without things, as warm-up shows, compiles this kernel too
         arguments = (*masks, places, allowed, taken, r, *size)
         _count_taken[count, BLOCKS](*arguments, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     return taken <= allowed

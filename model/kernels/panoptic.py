@@ -1,6 +1,6 @@
 """The panoptic head on a device: one decision a pixel for a whole batch, without a logit at full size.
 
-The arithmetic is that of `network/plain.py`: SPEC 13, quirks Q4 to Q10.
+The arithmetic is that of `model.network.plain`, quirks Q4 to Q10 included.
 """
 
 import torch
@@ -112,32 +112,17 @@ def panoptic(
     masks: Tensor,
     classes: Tensor,
     counts: list[int],
-    alike: int,
+    max_per_class: int,
     stuff: int,
     overlap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Decide every pixel of a batch.
-
-    Args:
-        logits: (N, S, h, w) float32.
-        boxes: (n, 4) float32 candidates of all images, each image's by descending score, at least one each.
-        masks: (n, 28, 28) float32.
-        classes: (n,) 1..T, or 0 for the placeholder.
-        counts: candidates of each image.
-        alike: most candidates of one class in an image.
-        stuff: number of stuff classes.
-        overlap: share of its mask that a candidate may lose to better ones of its class.
-
-    Returns:
-        segments and semantic map (N, 4 h, 4 w) uint8, and (n,) the candidates of each image, counted from its first,
-        in channel order; the dropped ones follow.
-    """
+    """As `model.ops.panoptic`."""
     images, kinds, rows, columns = logits.shape
     owner = torch.cat([torch.full_like(classes[:1].expand(count), i) for i, count in enumerate(counts)])
     starts = torch.zeros(images + 1, dtype=torch.int32, device=logits.device)
     starts[1:] = torch.cumsum(torch.cat([starts[:1] + count for count in counts]), 0)
     placed = thing_masks.place(boxes, masks, classes)
-    kept = thing_masks.keep(placed, owner, starts, alike, overlap, (4 * rows, 4 * columns))
+    kept = thing_masks.keep(placed, owner, starts, max_per_class, overlap, (4 * rows, 4 * columns))
     alive = torch.zeros(images, dtype=torch.int32, device=logits.device).index_add(0, owner, kept.int())
     first = starts[owner]
     lone = (torch.arange(len(boxes), device=logits.device) == first) & (alive[owner] == 0)  # quirks Q5, Q6

@@ -138,17 +138,7 @@ def _roi_align(  # type: ignore[no-untyped-def]
 
 
 def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    """RoIAlign without the half-pixel shift, each region from its level; positions in float32 whatever the data's type.
-
-    Args:
-        features: P2..P5, (N, C, h, w) each, strides 4 to 32.
-        rois: (R, 5) float32: image, x1, y1, x2, y2 in pixels.
-        levels: (R,) 0..3.
-        size: side of the result.
-
-    Returns:
-        (R, C, size, size), channels-last.
-    """
+    """As `model.ops.roi_align`, forward only; the result is channels-last."""
     tables = [level.permute(0, 2, 3, 1).contiguous() for level in features]  # free where they are channels-last
     channels = tables[0].size(3)
     out = tables[0].new_empty((len(rois), size, size, channels))

@@ -37,13 +37,10 @@ def test_a_network_is_scripted_to_run_as_an_archive_does() -> None:
 
 def test_no_number_is_copied_to_a_device_for_each_image(tiny_archive: Path) -> None:
     """TorchScript makes `torch.tensor(1, device=...)` of `x[...] = 1`, and the host waits for the copy."""
-    copies = []
     with zipfile.ZipFile(tiny_archive) as file:
-        for name in file.namelist():
-            if name.endswith(".py"):
-                copies += re.findall(r"torch\.tensor\(.*device=.*", file.read(name).decode())
-    assert len(copies) == 1  # of `PanopticHead.forward`, which a device with kernels never calls
-    assert "semantic_logits" in copies[0]
+        code = [file.read(name).decode() for name in file.namelist() if name.endswith(".py")]
+    assert any("def forward" in text for text in code)
+    assert [copy for text in code for copy in re.findall(r"torch\.tensor\(.*device=.*", text)] == []
 
 
 def test_weights_are_cast_and_buffers_stay() -> None:

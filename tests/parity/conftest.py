@@ -54,3 +54,12 @@ def published_weights(parity: Path, seeded_weights: ModuleType, fixture: dict[st
     weights: Arrays = seeded_weights.fill_state_dict(blank, fixture["seed"], fixture["gains"])
     assert seeded_weights.checksum(weights) == fixture["weights_sha256"]
     return weights
+
+
+def assert_same_segments(ids: Tensor, classes: Tensor, unified: Tensor, stuff: int) -> None:
+    """Our ids and the official (semantic, instance) pairs divide the photo alike."""
+    kinds = torch.cat([torch.tensor([255]), classes])[ids.long()]
+    assert torch.equal(kinds, unified[..., 0].long())
+    instance = torch.where(kinds < stuff, 0, ids)
+    pairs = torch.stack([kinds, instance, unified[..., 1].long()], dim=-1)[kinds != 255].unique(dim=0)
+    assert len(pairs) == len(pairs[:, :2].unique(dim=0)) == len(pairs[:, [0, 2]].unique(dim=0)) == len(classes)

@@ -12,11 +12,11 @@ from torch import Tensor
 from model.convert import convert_weights
 from model.network import boxes as box_ops
 from model.network.instance_head import pool
-from model.network.rpn import present, propose
+from model.network.rpn import drop_padding, propose
 from model.network.segments import read_table, to_original
-from model.network.structures import Batch, Proposals, Pyramid, RpnOutputs, Stages
+from model.network.structures import Batch, Detections, Proposals, Pyramid, RpnOutputs, Stages
 from model.network.upsnet import CONFIGURATIONS, UPSNet
-from tests.parity.conftest import Arrays, published_weights, read_arrays
+from tests.parity.conftest import Arrays, assert_same_segments, published_weights, read_arrays
 
 
 class Fixture(NamedTuple):
@@ -96,11 +96,11 @@ def share_matched(found: Tensor, expected: Tensor) -> float:
 
 def test_proposals(fixture: Fixture) -> None:
     anchors = fixture.network.rpn.level_anchors(fixture.pyramid)
-    found = present(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000)[0])
+    found = drop_padding(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000)[0])
     assert len(found.boxes) == len(fixture.arrays["proposals"])
     assert share_matched(found.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.995
     with torch.inference_mode():
-        end_to_end = present(fixture.network.rpn(fixture.pyramid, fixture.batch.sizes)[0])
+        end_to_end = drop_padding(fixture.network.rpn(fixture.pyramid, fixture.batch.sizes)[0])
     assert share_matched(end_to_end.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.97
 
 
@@ -122,7 +122,9 @@ def test_detections_end_to_end(fixture: Fixture, path: str) -> None:
     arrays, network = fixture.arrays, fixture.network
     proposals = Proposals(arrays["proposals"][:, 1:], arrays["proposal_scores"])
     with torch.inference_mode():
-        found = network.detect(fixture.pyramid, [proposals], fixture.batch.sizes, path == "pan_cand")[0]
+        predictions = network.predict_boxes(fixture.pyramid, [proposals], fixture.batch.sizes)
+        detect = network.panoptic_detections if path == "pan_cand" else network.instance_detections
+        found = detect(fixture.pyramid, predictions)[0]
     boxes = arrays[f"{path}_boxes"][:, 1:]
     assert len(found.boxes) == len(boxes)
     order = match(found.boxes, found.classes, boxes, arrays[f"{path}_classes"])
@@ -147,15 +149,16 @@ def test_semantic_logits(fixture: Fixture) -> None:
 
 def test_panoptic_map_and_merge(fixture: Fixture) -> None:
     arrays, network = fixture.arrays, fixture.network
-    logits, classes = arrays["fcn_score"], arrays["pan_cand_classes"]
+    logits, classes, scores = arrays["fcn_score"], arrays["pan_cand_classes"], arrays["pan_cand_scores"]
+    masks, most = arrays["pan_cand_mask_logits"], int(classes.bincount().max())
+    found = Detections(arrays["pan_cand_boxes"][:, 1:], scores, classes, masks, most)
     with torch.inference_mode():
-        decision = network.panoptic_head(
-            logits, arrays["pan_cand_boxes"][:, 1:], arrays["pan_cand_mask_logits"], classes
-        )
-    assert torch.equal(decision.keep, arrays["pan_keep"])
-    assert torch.equal(classes[decision.keep], arrays["pan_cls_inds"])
-    close(arrays["pan_cand_scores"][decision.keep], arrays["pan_cls_probs"], 1e-3)
-    equal = decision.segments == arrays["panoptic_map"]
+        decision = network.panoptic_head(logits[None], [found])[0]
+    kept = decision.order[: len(arrays["pan_keep"])]
+    assert torch.equal(kept, arrays["pan_keep"])
+    assert torch.equal(classes[kept], arrays["pan_cls_inds"])
+    close(scores[kept], arrays["pan_cls_probs"], 1e-3)
+    equal = decision.channels == arrays["panoptic_map"]
     assert bool(equal[arrays["panoptic_margin_fp16"] > 1e-2].all())
     assert equal.float().mean() >= 0.999
     assert (decision.semantic == arrays["fcn_argmax"]).float().mean() >= 0.999
@@ -163,19 +166,9 @@ def test_panoptic_map_and_merge(fixture: Fixture) -> None:
     assert torch.equal(to_original(arrays["fcn_argmax"], size, scale, original), arrays["seg_orig"])
     assert torch.equal(to_original(arrays["panoptic_map"], size, scale, original), arrays["pan_orig"])
 
-    stored = decision._replace(segments=arrays["panoptic_map"], semantic=arrays["fcn_argmax"])
-    table = network.segments(stored, logits, classes, arrays["pan_cand_scores"], size, scale, original)
-    merged = read_table(table)
+    stored = decision._replace(channels=arrays["panoptic_map"], semantic=arrays["fcn_argmax"])
+    merged = read_table(network.segments(stored, logits, classes, scores, size, scale, original))
     assert_same_segments(merged.segment_ids, merged.classes, arrays["unified"], network.segments.stuff)
-
-
-def assert_same_segments(ids: Tensor, classes: Tensor, unified: Tensor, stuff: int) -> None:
-    """Our ids and the official (semantic, instance) pairs divide the photo alike."""
-    kinds = torch.cat([torch.tensor([255]), classes])[ids.long()]
-    assert torch.equal(kinds, unified[..., 0].long())
-    instance = torch.where(kinds < stuff, 0, ids)
-    pairs = torch.stack([kinds, instance, unified[..., 1].long()], dim=-1)[kinds != 255].unique(dim=0)
-    assert len(pairs) == len(pairs[:, :2].unique(dim=0)) == len(pairs[:, [0, 2]].unique(dim=0)) == len(classes)
 
 
 def test_instances_at_original_size(fixture: Fixture) -> None:

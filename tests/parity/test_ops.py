@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from model import ops as operators
+from model.interface import scale as image_scale
+from model.kernels import panoptic_cpu
 from model.network import boxes as box_ops
-from model.network import images, plain
+from model.network import plain
 from model.network.anchors import cell_anchors
 from model.network.instance_head import Candidates, pool, pyramid_levels
-from model.network.panoptic_head import PanopticHead
-from model.network.structures import Chosen, Pyramid
-from model.ops import deform_conv2d
-from tests.parity.conftest import Arrays
+from model.network.segments import Segments, read_table
+from model.network.structures import PaddedDetections, PanopticDecision, Pyramid
+from tests.parity.conftest import Arrays, assert_same_segments
 
 W10 = [10.0, 10.0, 5.0, 5.0]
 
@@ -56,10 +58,10 @@ def test_roi_align_over_levels(ops: Arrays) -> None:
 
 def test_deformable_convolution(ops: Arrays) -> None:
     with torch.no_grad():
-        close(deform_conv2d(ops["dcn_x"], ops["dcn_offset"], ops["dcn_w"], ops["dcn_b"]), ops["dcn_out"])
+        close(operators.deform_conv2d(ops["dcn_x"], ops["dcn_offset"], ops["dcn_w"], ops["dcn_b"]), ops["dcn_out"])
 
 
-def first_image(chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
+def first_image(chosen: PaddedDetections) -> tuple[Tensor, Tensor, Tensor]:
     count = int(chosen.counts[0])
     return chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count]
 
@@ -89,7 +91,8 @@ def test_nothing_confident_gives_the_placeholder(ops: Arrays) -> None:
 
 
 @pytest.mark.parametrize("case", ["main", "nodet", "allremoved"])
-def test_panoptic_head_plain_and_fast(ops: Arrays, case: str) -> None:
+def test_panoptic_head_plain_and_fast(ops: Arrays, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panoptic_cpu, "STRIDE", 1)  # the logits are stored at full size
     logits = ops[f"ph_{case}_fcn_output"][0]
     order = ops[f"ph_{case}_probs"].argsort(descending=True)
     if case == "allremoved":  # stored unsorted, and quirk Q6 keeps the first as stored
@@ -97,28 +100,33 @@ def test_panoptic_head_plain_and_fast(ops: Arrays, case: str) -> None:
     boxes = ops[f"ph_{case}_boxes"][order, 1:]
     masks, classes = ops[f"ph_{case}_mask_logits"][order], ops[f"ph_{case}_classes"][order]
 
-    all_logits, keep = plain.panoptic_logits(logits, 11, boxes, masks, classes)
+    all_logits, kept = plain.panoptic_logits(logits, 11, boxes, masks, classes)
     close(all_logits, ops[f"ph_{case}_logits"][0])
-    assert torch.equal(order[keep], ops[f"ph_{case}_keep"])
+    assert torch.equal(order[kept], ops[f"ph_{case}_keep"])
     assert torch.equal(plain.panoptic_map(all_logits), ops[f"ph_{case}_argmax"])
 
-    decision = PanopticHead(11, zoom=1)(logits, boxes, masks, classes)
-    assert decision.keep.tolist() == keep
-    assert torch.equal(decision.segments, ops[f"ph_{case}_argmax"])
+    candidates = boxes, masks, classes, [len(boxes)], len(boxes)
+    channels, _, found = operators.panoptic(logits[None], *candidates, stuff=11, overlap=0.3)
+    assert found[: len(kept)].tolist() == kept
+    assert torch.equal(channels[0], ops[f"ph_{case}_argmax"])
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
-def test_unify(ops: Arrays, case: int) -> None:
-    arrays = {name: ops[f"uni{case}_{name}"] for name in ("seg", "pan", "cls", "limit", "out")}
-    merged = plain.unify(arrays["seg"], arrays["pan"], arrays["cls"], 11, int(arrays["limit"]))
-    assert torch.equal(merged, arrays["out"])
+def test_merge(ops: Arrays, case: int) -> None:
+    semantic, channels, classes, merged = (ops[f"uni{case}_{name}"] for name in ("seg", "pan", "cls", "out"))
+    height, width = channels.shape
+    decision = PanopticDecision(channels, semantic, torch.arange(len(classes)))
+    logits, scores = torch.zeros(19, (height + 3) // 4, (width + 3) // 4), torch.ones(len(classes))
+    segments = Segments(11, int(ops[f"uni{case}_limit"]))
+    found = read_table(segments(decision, logits, classes, scores, (height, width), 1.0, (height, width)))
+    assert_same_segments(found.segment_ids, found.classes, merged, 11)
 
 
 def test_sizes(ops: Arrays) -> None:
     for row in ops["size_table"].tolist():
         height, width, short, long = map(int, row[:4])
-        scale = images.test_scale(height, width, short, long)
+        scale = image_scale.test_scale(height, width, short, long)
         assert scale == pytest.approx(row[4], rel=1e-6)
-        sides = images.scaled_side(height, scale), images.scaled_side(width, scale)
+        sides = image_scale.scaled_side(height, scale), image_scale.scaled_side(width, scale)
         assert sides == (row[5], row[6])
-        assert (images.padded_side(sides[0]), images.padded_side(sides[1])) == (row[7], row[8])
+        assert (image_scale.padded_side(sides[0]), image_scale.padded_side(sides[1])) == (row[7], row[8])

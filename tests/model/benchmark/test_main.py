@@ -1,7 +1,6 @@
 """The benchmark on tiny networks: what it prints and writes; no test looks at a time."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +25,15 @@ def test_stages_and_plain_comparison(source: str, tmp_path: Path) -> None:
     assert list(figures["batches"]) == ["1", "2"]
     assert sum(row["share"] for row in figures["stages"].values()) == pytest.approx(1)
     assert {"backbone", "pyramid", "rpn", "instance_head", "semantic_head", "panoptic_head"} <= set(figures["stages"])
+
+
+def test_a_part_is_measured_once_for_each_number_of_instances(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    options = ["--size", "90x128", "--instances", "2,9", "--rounds", "1", "--device", "cpu", "--json", str(out)]
+    benchmark.main(["--part", "panoptic_head", *options])
+    figures = json.loads(out.read_text())
+    assert [(row["instances"], row["equal"]) for row in figures["panoptic_head"]] == [(2, True), (9, True)]
+    assert (figures["size"], figures["precision"]) == ("90x128", "float32")
 
 
 def test_stand_ins_share_classes_so_that_masks_are_removed() -> None:
@@ -91,11 +99,3 @@ def test_bad_usage_exits_with_2(wrong: list[str], part: str, capsys: pytest.Capt
 def test_a_known_mistake_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("model.benchmark", *words, "--size", "64x96", "--device", "cpu") == 1
     assert capsys.readouterr().err == line
-
-
-def test_peers_without_their_package_say_what_to_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    assert typed("model.benchmark", "camvid_demo", "--size", "64x96", "--against", "peers", "--device", "cpu") == 1
-    assert capsys.readouterr().err.startswith("error: --against peers needs transformers and scipy")

@@ -1,28 +1,30 @@
 """The parts that are measured alone compute what their plain forms do."""
 
-import json
-from pathlib import Path
+import sys
 
 import pytest
 import torch
 
-from model.benchmark import __main__ as benchmark
-from model.benchmark.parts import in_precision, random_things
+from model.benchmark.parts import CHANNELS, PARTS, in_precision, peers, random_things
+from model.command import CommandError
 
 
-def test_the_panoptic_head_equals_its_plain_form(tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    options = ["--size", "96x128", "--instances", "2,9", "--rounds", "1", "--device", "cpu", "--json", str(out)]
-    benchmark.main(["--part", "panoptic_head", *options])
-    rows = json.loads(out.read_text())["panoptic_head"]
-    assert [(row["instances"], row["equal"]) for row in rows] == [(2, True), (9, True)]
+@pytest.mark.parametrize("instances", [2, 9])
+def test_the_panoptic_head_equals_its_plain_form(instances: int) -> None:
+    compare, stride = PARTS["panoptic_head"]
+    figures = compare(96 // stride, 128 // stride, instances, 1, "cpu")
+    assert (figures["instances"], figures["equal"]) == (instances, True)
+    assert 1 <= figures["kept"] <= instances
+    assert figures["ratio"] == figures["seconds"]["plain"] / figures["seconds"]["ours"]
 
 
-@pytest.mark.parametrize(("part", "size"), [("deformable", "64x64"), ("convolution", "192x192")])
-def test_the_convolutions_agree_with_torchs(part: str, size: str, tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
-    benchmark.main(["--part", part, "--size", size, "--rounds", "1", "--device", "cpu", "--json", str(out)])
-    assert json.loads(out.read_text())[part][0]["max_difference"] < 1e-4
+@pytest.mark.parametrize(("part", "side"), [("deformable", 64), ("convolution", 192)])
+def test_the_convolutions_agree_with_torchs(part: str, side: int) -> None:
+    compare, stride = PARTS[part]
+    with torch.inference_mode():
+        figures = compare(side // stride, side // stride, CHANNELS, 1, "cpu")
+    assert figures["max_difference"] < 1e-4
+    assert {"ours", "plain"} <= set(figures["seconds"]) == set(figures["bytes"])
 
 
 def test_random_things_lie_in_the_image_and_are_the_same_each_time() -> None:
@@ -32,6 +34,12 @@ def test_random_things_lie_in_the_image_and_are_the_same_each_time() -> None:
     assert float(boxes.min()) >= 0
     assert (boxes <= torch.tensor([127.0, 95, 127, 95])).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_peers_without_their_package_say_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(CommandError, match=r"--against peers needs transformers and scipy.* Run `uv run --with"):
+        peers((64, 96), 1, "cpu", torch.float32)
 
 
 def test_peers_compute_in_the_precision_of_ours() -> None:

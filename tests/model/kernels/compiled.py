@@ -1,8 +1,10 @@
-"""`python -m tests.model.kernels.compiled 90`: compiles every kernel as it is launched, for a compute capability.
+"""`python -m tests.model.kernels.compiled regions`: compiles the kernels of a module as they are launched.
 
-Needs no device. Prints one JSON line a kernel: registers of a thread, bytes it spills, bytes of shared memory.
+Needs no device. Prints a JSON line for each kernel and compute capability: registers of a thread, bytes that it spills,
+bytes of shared memory.
 """
 
+import itertools
 import json
 import re
 import subprocess
@@ -54,9 +56,10 @@ def usage(cubin: bytes) -> dict[str, int]:
     return {"registers": int(found["REG"]), "spilled": int(found["STACK"]) + int(found["LOCAL"])}
 
 
-def main(capability: int) -> None:
+def main(module: str) -> None:
     """Compile and tell."""
-    for kernel, constants, options in KERNELS:
+    kernels = [entry for entry in KERNELS if entry[0].__module__ == f"model.kernels.{module}"]
+    for capability, (kernel, constants, options) in itertools.product((80, 90), kernels):
         places = {name: i for i, name in enumerate(kernel.arg_names)}
         signature = {name: "constexpr" if name in constants else TYPES.get(name, "i32") for name in places}
         if constants.get("CHANNELS") == FULL["CHANNELS"]:
@@ -71,10 +74,10 @@ def main(capability: int) -> None:
             {(i,): [["tt.divisibility", 16]] for i in aligned},
         )
         built = triton.compile(source, GPUTarget("cuda", capability, 32), {"enable_fp_fusion": True, **options})
-        facts = {"kernel": f"{kernel.__module__}.{kernel.__name__}", "warps": options.get("num_warps", 4)}
+        facts = {"kernel": kernel.__name__, "capability": capability, "warps": options.get("num_warps", 4)}
         facts |= {**usage(built.asm["cubin"]), "shared": built.metadata.shared}
         print(json.dumps(facts), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

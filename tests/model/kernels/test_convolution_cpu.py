@@ -1,0 +1,51 @@
+"""The convolution by fewer multiplications, against the sum in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.archive import quiet
+from model.kernels.convolution_cpu import rows_around, winograd
+
+
+def example(count: int, channels: int, outputs: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(count, channels, height, width, generator=generator)
+    weight = torch.randn(outputs, channels, 3, 3, generator=generator) / (9 * channels) ** 0.5
+    return features, weight, torch.randn(outputs, generator=generator)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (4, 4), (5, 3), (8, 13), (30, 21)])
+@pytest.mark.parametrize("tiles", [1, 7, 256])
+def test_winograd_is_the_convolution(size: tuple[int, int], tiles: int) -> None:
+    features, weight, bias = example(2, 5, 3, *size)
+    wanted = F.conv2d(features.double(), weight.double(), bias.double(), padding=1)
+    torch.testing.assert_close(winograd(features, weight, bias, tiles).double(), wanted, atol=1e-5, rtol=0)
+    without = wanted - bias.double()[:, None, None]
+    torch.testing.assert_close(winograd(features, weight, None, tiles).double(), without, atol=1e-5, rtol=0)
+
+
+def test_winograd_rounds_within_twice_of_torch() -> None:
+    features, weight, bias = example(1, 256, 256, 24, 40)
+    wanted = F.conv2d(features.double(), weight.double(), bias.double(), padding=1)
+    features, weight = (each.contiguous(memory_format=torch.channels_last) for each in (features, weight))
+    ours, theirs = winograd(features, weight, bias), F.conv2d(features, weight, bias, padding=1)
+    assert float((ours - wanted).square().mean().sqrt()) < 2 * float((theirs - wanted).square().mean().sqrt())
+
+
+def test_winograd_of_no_images_gives_none() -> None:
+    features, weight, bias = example(1, 5, 3, 8, 9)
+    assert winograd(features[:0], weight, bias).shape == (0, 3, 8, 9)
+
+
+def test_rows_beyond_the_image_are_zero() -> None:
+    image = torch.arange(1.0, 5.0).view(2, 2, 1)
+    assert rows_around(image, -1, 3, 4)[..., 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0], [0, 0, 0, 0]]
+    assert rows_around(image, 1, 2, 4)[..., 0].tolist() == [[0, 3, 4, 0]]
+
+
+def test_scripted_gives_the_same_bits() -> None:
+    features, weight, bias = example(2, 5, 3, 8, 13)
+    with quiet():
+        assert torch.equal(torch.jit.script(winograd)(features, weight, bias), winograd(features, weight, bias))

@@ -1,0 +1,50 @@
+"""From images to the padded batch, by hand."""
+
+import pytest
+import torch
+
+from model.archive import quiet
+from model.network.images import ImageTransform, resize_bilinear
+
+
+def grey(height: int, width: int, level: int = 7) -> torch.Tensor:
+    return torch.full((3, height, width), level, dtype=torch.uint8)
+
+
+def test_resizing_uses_the_exact_factor() -> None:
+    ramp = torch.arange(10.0)[None, None].expand(1, 1, 10)
+    resized = resize_bilinear(ramp, 0.75, 1, 8)[0, 0]  # sample k is at (k + 0.5) / 0.75 - 0.5
+    wanted = [min((k + 0.5) / 0.75 - 0.5, 9) for k in range(8)]
+    torch.testing.assert_close(resized, torch.tensor(wanted))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(480, 640, (800, 1067)), (500, 1000, (666, 1333)), (1, 20_000, (1, 1333)), (1, 1, (800, 800))],
+)
+def test_sides_are_scaled_and_never_vanish(height: int, width: int, size: tuple[int, int]) -> None:
+    batch = ImageTransform([0.0] * 3, [1.0] * 3, 800, 1333)([grey(height, width)])
+    assert batch.sizes == [size]
+    assert batch.original_sizes == [(height, width)]
+    for side, padded in zip(size, batch.pixels.shape[2:], strict=True):
+        assert padded % 32 == 0
+        assert 0 <= padded - side < 32
+
+
+def test_pixels_lose_the_mean_and_padding_is_zero() -> None:
+    transform = ImageTransform([1.0, 2.0, 3.0], [2.0, 1.0, 1.0], 40, 80)
+    with quiet():
+        scripted = torch.jit.script(transform)
+    for module in (transform, scripted):
+        batch = module([grey(40, 50), grey(40, 60)])
+        assert batch.pixels.shape == (2, 3, 64, 64)
+        assert batch.pixels[0, :, 39, 49].tolist() == [3, 5, 4]
+        assert batch.pixels[0, :, :, 50:].abs().sum() == batch.pixels[0, :, 40:].abs().sum() == 0
+        assert batch.pixels[1, :, 39, 59].tolist() == [3, 5, 4]
+        assert batch.scales == [1.0, 1.0]
+
+
+def test_images_of_other_padded_sizes_are_refused() -> None:
+    transform = ImageTransform([0.0] * 3, [1.0] * 3, 64, 128)
+    with pytest.raises(ValueError, match="image 1 is 64 x 128"):
+        transform([grey(64, 64), grey(64, 128)])

@@ -1,0 +1,178 @@
+"""The whole network: with other forms of its operators, on a device, and what both of its answers share."""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.archive import cast_weights, load
+from model.benchmark.__main__ import StandIns, sample_images
+from model.network.upsnet import CONFIGURATIONS, UPSNet, camvid_demo
+from model.training.initialise import initialise
+from tests.paths import DEMO
+
+
+@pytest.fixture
+def network() -> UPSNet:
+    """Random weights, offsets of some pixels, and a few proposals that stand for things and win some pixels."""
+    torch.manual_seed(0)
+    network = camvid_demo(short_side=64, long_side=64).eval()
+    initialise(network)
+    for name, parameter in network.named_parameters():
+        if name.endswith("offset.weight"):
+            torch.nn.init.normal_(parameter, std=0.05)
+    torch.nn.init.constant_(network.mask_head.logits.bias, 2.0)
+    network.rpn.pre_nms = network.rpn.post_nms = 6
+    network.candidates = StandIns(0.05, 0.0, 4)
+    return network
+
+
+def test_an_analysis_runs_the_box_head_once_and_has_the_answer_of_forward(network: UPSNet) -> None:
+    runs: list[int] = []
+    network.box_head.register_forward_hook(lambda _, given, __: runs.append(len(given[0])))
+    images = sample_images(64, 64, 2, "cpu")
+    with torch.inference_mode():
+        answers = network(images)
+        assert runs == [12]  # of two images, six proposals each
+        analyses = network.analyze(images)
+    assert runs == [12, 12]
+    for analysis, answer in zip(analyses, answers, strict=True):
+        for name in answer._fields:
+            assert torch.equal(getattr(analysis.panoptic, name), getattr(answer, name))
+        assert analysis.semantic.shape == (64, 64)
+        assert analysis.mask_logits.shape == (len(analysis.boxes), 28, 28)
+        assert analysis.classes.shape == analysis.scores.shape == (len(analysis.boxes),)
+    assert sum(len(analysis.boxes) for analysis in analyses) > 0, "no instance was found"
+
+
+def test_an_images_answer_is_that_image_alone(network: UPSNet) -> None:
+    images = [image[:, :height] for image, height in zip(sample_images(64, 64, 3, "cpu"), (64, 40, 57), strict=True)]
+    with torch.inference_mode():
+        for image, together in zip(images, network(images), strict=True):
+            alone = network([image])[0]
+            assert together.segment_ids.shape == image.shape[1:]
+            assert together.classes.tolist() == alone.classes.tolist()
+            assert float((together.segment_ids == alone.segment_ids).float().mean()) >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "regions", "blocks", "scale"),
+    [
+        ("coco_r50", 133, 81, 6, (800, 1333)),
+        ("coco_r101_dcn", 133, 81, 23, (800, 1333)),
+        ("cityscapes_r50", 19, 9, 6, (1024, 2048)),
+        ("cityscapes_r101_w_coco", 19, 9, 23, (1024, 2048)),
+        ("camvid_demo", 11, 4, 3, (360, 640)),
+    ],
+)
+def test_each_configuration_has_its_published_numbers(
+    name: str, classes: int, regions: int, blocks: int, scale: tuple[int, int]
+) -> None:
+    with torch.device("meta"):  # no weights are made
+        network = CONFIGURATIONS[name]()
+    assert network.semantic_head.logits.out_channels == classes
+    assert network.box_head.logits.out_features == network.mask_head.logits.out_channels == regions
+    assert network.panoptic_head.stuff == network.segments.stuff == classes - regions + 1
+    assert len(network.backbone.c4) == blocks
+    assert (network.transform.short_side, network.transform.long_side) == scale
+
+
+@pytest.fixture
+def kernels() -> dict[str, object]:
+    """The Triton form of each operator, run in Triton's interpreter."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if torch.cuda.is_available():
+        pytest.skip("a device runs the kernels itself: see the tests below")
+    from model.kernels import deformable, panoptic, regions
+
+    return {
+        "panoptic": panoptic.panoptic,
+        "nms": regions.nms,
+        "roi_align": regions.roi_align,
+        "deform_conv2d": deformable.deform_conv2d,
+    }
+
+
+@pytest.fixture
+def calls(kernels: dict[str, object]) -> Iterator[list[str]]:
+    """The operators take their kernels on CPU tensors while this is there; their names, as they are called."""
+    called: list[str] = []
+
+    def noted(name: str) -> object:
+        def run(*arguments: object) -> object:
+            called.append(name)
+            return kernels[name](*arguments)  # type: ignore[operator]
+
+        return run
+
+    library = torch.library.Library("upsnet", "IMPL")
+    for name in kernels:
+        library.impl(name, noted(name), "CPU", allow_override=True)
+    yield called
+    library._destroy()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_kernels_give_the_networks_answer(
+    network: UPSNet, kernels: dict[str, object], dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    images = sample_images(64, 64, 2, "cpu")
+    cast_weights(network, dtype)
+    with torch.inference_mode():
+        expected = network(images)
+        calls: list[str] = request.getfixturevalue("calls")
+        found = network(images)
+    assert set(calls) == set(kernels)
+    for ours, wanted in zip(found, expected, strict=True):
+        assert ours.classes.tolist() == wanted.classes.tolist()
+        assert share_of_equal(ours.segment_ids, wanted.segment_ids) >= 0.995
+    assert any(int(kind) >= 8 for answer in expected for kind in answer.classes), "no thing to compare"
+
+
+def share_of_equal(a: Tensor, b: Tensor) -> float:
+    return float((a.cpu() == b.cpu()).float().mean())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_device_gives_the_cpus_segments(dtype: torch.dtype) -> None:
+    size = (360, 480)
+    wanted, served = load(DEMO, "cpu")[0], load(DEMO, "cuda")[0]
+    cast_weights(served, dtype)
+    with torch.inference_mode():
+        expected = wanted(sample_images(*size, 2, "cpu"))
+        found = served(sample_images(*size, 2, "cuda"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.classes.tolist() == theirs.classes.tolist()
+        assert share_of_equal(ours.segment_ids, theirs.segment_ids) >= 0.995
+
+
+@pytest.mark.gpu
+def test_a_batch_takes_two_host_round_trips() -> None:
+    served = load(DEMO, "cuda")[0]
+    images = sample_images(360, 480, 2, "cuda")
+    with torch.inference_mode():
+        for _ in range(2):  # compiles, and copies tables of sizes there
+            served(images)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as waits:
+                warnings.simplefilter("always")
+                served(images)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len([w for w in waits if "synchroniz" in str(w.message)]) <= 2
+    assert waits, "the counter counts nothing"
+
+
+@pytest.mark.gpu
+def test_kernels_run_on_the_device_of_their_input() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one device")
+    size = (360, 480)
+    with torch.inference_mode(), torch.cuda.device(0):
+        expected = load(DEMO, "cuda:0")[0](sample_images(*size, 1, "cuda:0"))[0]
+        found = load(DEMO, "cuda:1")[0](sample_images(*size, 1, "cuda:1"))[0]
+    assert torch.equal(found.segment_ids, expected.segment_ids)

@@ -1,0 +1,171 @@
+"""Which form of an operator a device takes, and the operators as an archive calls them."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import ops
+from model.archive import quiet
+from model.kernels import cpu, panoptic_cpu
+from model.kernels.convolution_cpu import winograd
+from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_pyramid
+
+
+@pytest.fixture(autouse=True)
+def found_anew() -> Iterator[None]:
+    ops.has_triton.cache_clear()
+    yield
+    ops.has_triton.cache_clear()
+
+
+def host(monkeypatch: pytest.MonkeyPatch, named: str | None, found: str | None) -> None:
+    """One with Triton, a compiler named in CC or none, and one command that is found or none."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(shutil, "which", lambda command: f"/usr/bin/{command}" if command == found else None)
+    monkeypatch.delenv("CC", raising=False)
+    if named:
+        monkeypatch.setenv("CC", named)
+
+
+def test_a_cpu_gathers() -> None:
+    assert ops.kernel("cpu") == "gather"
+
+
+@pytest.mark.parametrize(("named", "found"), [("/opt/cc", None), (None, "gcc"), (None, "clang")])
+def test_a_gpu_takes_triton_where_it_is_installed_with_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, found: str | None
+) -> None:
+    host(monkeypatch, named, found)
+    assert ops.kernel("cuda:1") == "triton"
+
+
+def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.warns(RuntimeWarning, match=r"Triton is not installed: .* slower forms"):
+        assert ops.kernel("cuda") == "torchvision"
+
+
+def test_a_gpu_without_a_compiler_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton compiles C at its first launch, whatever it finds of its own."""
+    host(monkeypatch, None, None)
+    with pytest.warns(RuntimeWarning, match=r"no C compiler .* slower forms"):
+        assert ops.kernel("cuda") == "torchvision"
+
+
+def rois() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two regions of two images, of 64 x 64 pixels, and their levels."""
+    return torch.tensor([[0.0, 3, 3, 40, 30], [1.0, 8, 2, 60, 61]]), torch.tensor([0, 1])
+
+
+def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms for a GPU, called with what lies on a CPU."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(ops, "has_triton", lambda: False)
+    features, offsets, weight = torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), torch.randn(4, 3, 3, 3)
+    logits, found = panoptic_case(0, 5)
+    candidates = logits[None], found.boxes, found.mask_logits, found.classes, [5], 5, 5, 0.3
+    levels = list(random_pyramid(4, 64, 64)[:4])
+    boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 1, 9, 9]]])
+    with torch.no_grad():
+        convolved = ops._deform_conv2d_cuda(features, offsets, weight, None)
+        assert torch.equal(convolved, ops.deform_conv2d_torchvision(features, offsets, weight, None))
+        pooled = ops._roi_align_cuda(levels, *rois(), 7)
+        assert torch.equal(pooled, ops.roi_align_torchvision(levels, *rois(), 7))
+    assert torch.equal(ops._nms_cuda(boxes, 0.5), cpu.nms(boxes, 0.5))
+    for ours, wanted in zip(ops._panoptic_cuda(*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
+        assert torch.equal(ours, wanted)
+
+
+def test_with_gradients_torchvision_stands_in_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "has_triton", lambda: True)
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    ops._deform_conv2d_cuda(torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None).sum().backward()
+    assert float(weight.grad.abs().sum()) > 0
+    levels = [level.requires_grad_() for level in random_pyramid(4, 64, 64)[:4]]
+    ops._roi_align_cuda(levels, *rois(), 7).sum().backward()
+    assert float(levels[0].grad.abs().sum()) > 0
+
+
+def test_pooling_has_a_backward_where_it_is_asked_for() -> None:
+    levels = [level.requires_grad_() for level in random_pyramid(4, 64, 64)[:4]]
+    recorded = ops.roi_align(levels, *rois(), 7)
+    recorded.sum().backward()
+    assert float(levels[1].grad.abs().sum()) > 0
+    with torch.no_grad():
+        torch.testing.assert_close(ops.roi_align(levels, *rois(), 7), recorded.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_large_convolutions_take_fewer_multiplications_and_small_ones_do_not() -> None:
+    weight, bias = torch.randn(8, 256, 3, 3), torch.randn(8)
+    large, small = torch.randn(2, 256, 46, 46), torch.randn(2, 256, 44, 46)
+    with torch.inference_mode():
+        assert torch.equal(ops.conv3x3(large, weight, bias), winograd(large, weight, bias))
+        assert torch.equal(ops.conv3x3(small, weight, bias), F.conv2d(small, weight, bias, padding=1))
+        alone = ops.conv3x3(large[:1], weight, bias)
+        assert torch.equal(ops.conv3x3(large, weight, bias)[:1], alone)
+    assert ops.conv3x3(large, weight.requires_grad_(), bias).requires_grad
+
+
+class Convolve(torch.nn.Module):
+    def forward(self, x: torch.Tensor, offsets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.ops.upsnet.deform_conv2d(x, offsets, weight, None)  # type: ignore[no-any-return]
+
+
+def test_an_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), torch.randn(4, 3, 3, 3)
+    with quiet(), torch.no_grad():
+        torch.jit.script(Convolve()).save(str(tmp_path / "convolve.pt"))
+        reloaded = torch.jit.load(str(tmp_path / "convolve.pt"))
+        found = reloaded(*(tensor.to(device) for tensor in given)).cpu()
+    torch.testing.assert_close(found, deform_conv2d_by_samples(*given).float(), atol=1e-4, rtol=0)
+
+
+def test_the_schemas_are_those_that_archives_hold() -> None:
+    """An argument or a result that changes here makes archives of before unusable: it needs a new format version."""
+    names = ("deform_conv2d", "has_kernels", "panoptic", "nms", "reinterpret", "roi_align")
+    schemas = {str(getattr(torch.ops.upsnet, name).default._schema).removeprefix("upsnet::") for name in names}
+    assert schemas == {
+        "deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor",
+        "has_kernels(Tensor device) -> bool",
+        "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int alike, int stuff, "
+        "float overlap) -> (Tensor, Tensor, Tensor)",
+        "nms(Tensor boxes, float threshold) -> Tensor",
+        "reinterpret(Tensor numbers, ScalarType dtype) -> Tensor",
+        "roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor",
+    }
+
+
+def test_an_archive_of_before_hears_that_a_cpu_has_no_kernels() -> None:
+    assert torch.ops.upsnet.has_kernels(torch.zeros(1)) is False
+
+
+def test_bits_are_read_as_another_type() -> None:
+    numbers = torch.tensor([1.0, -2.0])
+    bits = ops.reinterpret(numbers, torch.int32)
+    assert bits.tolist() == [0x3F800000, -0x40000000]
+    bits[0] = 0
+    assert numbers[0] == 1  # a new tensor
+    assert ops.reinterpret(numbers, torch.uint8).shape == (8,)
+
+
+def test_a_histogram_sums_in_float64() -> None:
+    values, weights = torch.tensor([0, 2, 2]), torch.tensor([1.0, 1e8, 1.0])
+    assert ops.histogram(values, 4).tolist() == [1, 0, 2, 0]
+    assert ops.histogram(values, 4, weights).tolist() == [1, 0, 1e8 + 1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 31, 1000])
+def test_a_histogram_of_replicas_is_the_same(count: int) -> None:
+    torch.manual_seed(count)
+    values, weights = torch.randint(0, 5, (count,)), torch.rand(count, dtype=torch.float64)
+    found = ops.spread_histogram(values, 7, torch.ones_like(values))
+    assert found.dtype == torch.int64
+    assert torch.equal(found, ops.histogram(values, 7))
+    torch.testing.assert_close(ops.spread_histogram(values, 7, weights), ops.histogram(values, 7, weights))
