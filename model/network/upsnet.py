@@ -179,7 +179,7 @@ class UPSNet(nn.Module):
 
 def published(
     transform: ImageTransform,
-    backbone: ResNet,
+    backbone: nn.Module,
     context: bool,
     semantic_widths: list[int],
     stuff: int,
@@ -209,56 +209,54 @@ def published(
     )
 
 
-def coco_r50(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
-    """UPSNet-50 on COCO: PQ 42.5 on val2017."""
+def on_coco(backbone: nn.Module, stuff: int, things: int, short_side: int, long_side: int) -> UPSNet:
+    """A network as published for COCO."""
     return published(
         transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm),
+        backbone=backbone,
         context=True,
         semantic_widths=[256, 256, 128, 128],
         stuff=stuff,
         things=things,
         stuff_area_limit=4096,
     )
+
+
+def on_cityscapes(backbone: nn.Module, stuff: int, things: int, short_side: int, long_side: int) -> UPSNet:
+    """A network as published for Cityscapes."""
+    return published(
+        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
+        backbone=backbone,
+        context=False,
+        semantic_widths=[256, 128, 128],
+        stuff=stuff,
+        things=things,
+        stuff_area_limit=2048,
+    )
+
+
+def coco_r50(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
+    """UPSNet-50 on COCO: PQ 42.5 on val2017."""
+    backbone = ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm)
+    return on_coco(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
 
 
 def coco_r101_dcn(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
     """UPSNet-101 with deformable C3..C5 on COCO: PQ 46.6 on test-dev. Its test scale is fixed (quirk Q1 not kept)."""
-    return published(
-        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm, deformable_from=3),
-        context=True,
-        semantic_widths=[256, 256, 128, 128],
-        stuff=stuff,
-        things=things,
-        stuff_area_limit=4096,
-    )
+    backbone = ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm, deformable_from=3)
+    return on_coco(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
 
 
 def cityscapes_r50(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
     """UPSNet-50 on Cityscapes: PQ 59.3 on val."""
-    return published(
-        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm),
-        context=False,
-        semantic_widths=[256, 128, 128],
-        stuff=stuff,
-        things=things,
-        stuff_area_limit=2048,
-    )
+    backbone = ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm)
+    return on_cityscapes(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
 
 
 def cityscapes_r101_w_coco(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
     """UPSNet-101 on Cityscapes from COCO weights: PQ 61.8 on val with multi-scale testing."""
-    return published(
-        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm),
-        context=False,
-        semantic_widths=[256, 128, 128],
-        stuff=stuff,
-        things=things,
-        stuff_area_limit=2048,
-    )
+    backbone = ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm)
+    return on_cityscapes(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
 
 
 def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_side: int = 640) -> UPSNet:

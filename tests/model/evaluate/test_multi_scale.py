@@ -9,7 +9,7 @@ from model.benchmark.__main__ import StandIns
 from model.evaluate.multi_scale import MultiScale, interpolate, mirror
 from model.interface import codec
 from model.interface.panoptic import Pixels
-from model.network.structures import Chosen
+from model.network.structures import PaddedDetections
 from model.predictor import Predictor
 from tests.paths import DEMO, ROOT
 
@@ -43,7 +43,7 @@ class AtTheRight(StandIns):
         box = proposals.new_tensor([width - 20.0, 0.0, width - 1.0, height - 1.0])
         return box.expand(len(proposals), deltas.size(1) // 4, 4)
 
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> Chosen:
+    def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         return super().panoptic(boxes.flip(1), scores)
 
 
