@@ -13,7 +13,7 @@ def test_it_is_a_convolution_that_keeps_the_size(shape: tuple[int, ...]) -> None
     conv, features = Conv3x3(5, 3), torch.randn(shape)
     wanted = F.conv2d(features, conv.weight, conv.bias, padding=1)
     torch.testing.assert_close(conv(features), wanted)
-    assert wanted.shape[2:] == shape[2:]
+    assert conv(features).shape == (shape[0], 3, *shape[2:])
 
 
 def test_its_weights_have_the_names_of_any_convolution() -> None:

@@ -14,7 +14,7 @@ from model.network.plain import (
     prune_masks,
 )
 from model.network.upsnet import camvid_demo
-from tests.model.network.examples import detections, panoptic_case
+from tests.model.network.examples import panoptic_case
 
 
 def test_a_mask_mostly_taken_by_a_better_one_of_its_class_is_dropped() -> None:  # quirk Q10
@@ -22,6 +22,11 @@ def test_a_mask_mostly_taken_by_a_better_one_of_its_class_is_dropped() -> None: 
     kept, planes = prune_masks(boxes, torch.ones(3, 28, 28), torch.tensor([1, 1, 2]), 32, 32)
     assert kept == [0, 2]  # 6 of the second's 10 rows are the first's; the third is of another class
     assert planes.sum((1, 2)).tolist() == [100, 100]
+
+
+def test_a_candidate_without_a_pixel_is_dropped() -> None:
+    boxes, masks = torch.tensor([[0.0, 0, 9, 9]]).expand(2, 4), torch.stack([-torch.ones(28, 28), torch.ones(28, 28)])
+    assert prune_masks(boxes, masks, torch.tensor([1, 1]), 16, 16)[0] == [1]
 
 
 def test_masks_that_are_all_dropped_leave_the_first_candidate_without_a_mask() -> None:  # quirk Q6
@@ -76,9 +81,3 @@ def test_a_plain_network_has_no_form_of_ours_and_leaves_the_network_alone() -> N
     assert isinstance(plain.panoptic_head, PlainPanopticHead)
     assert any(isinstance(module, Conv3x3) for module in network.modules())
     assert plain.rpn.conv.weight.data_ptr() != network.rpn.conv.weight.data_ptr()
-
-
-def test_a_candidate_without_a_pixel_is_dropped() -> None:
-    empty = detections(torch.tensor([[0.0, 0, 9, 9], [0.0, 0, 9, 9]]), torch.ones(2, 28, 28), torch.tensor([1, 1]))
-    masks = torch.stack([-torch.ones(28, 28), torch.ones(28, 28)])
-    assert prune_masks(empty.boxes, masks, empty.classes, 16, 16)[0] == [1]
