@@ -1,6 +1,6 @@
 """`python -m model.convert`: a published UPSNet checkpoint becomes one of ours.
 
-    python -m model.convert upsnet_resnet_50_coco_90000.pth --config coco_r50 --out coco_r50.safetensors
+    uv run python -m model.convert upsnet_resnet_50_coco_90000.pth --config coco_r50 --out coco_r50.safetensors
 
 Strict: a missing, extra or misshapen key is listed and nothing is written. The published network reads BGR, ours RGB:
 the input channels of the first convolution are swapped here, once.

@@ -1,6 +1,6 @@
 """`python -m model.export`: a checkpoint becomes the archive that the service reads.
 
-    python -m model.export coco_r50.safetensors --out weights/coco_r50.pt --short-side 800 --long-side 1333
+    uv run python -m model.export coco_r50.safetensors --out weights/coco_r50.pt --short-side 800 --long-side 1333
 
 The network is scripted whole. Nothing is written unless it answers a test picture as the eager network does.
 """
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="archive to write")
     parser.add_argument("--name", help="the model's name, as clients see it (default: the name of the archive's file)")
     parser.add_argument("--short-side", type=positive, help="test scale: length of the short side, pixels")
-    parser.add_argument("--long-side", type=positive, help="test scale: cap of the long side, pixels")
+    parser.add_argument("--long-side", type=positive, help="test scale: largest length of the long side, pixels")
     parser.add_argument("--score", type=float, help="smallest score of an instance in the panoptic answer")
     parser.add_argument("--stuff-area", type=int, help="smallest area of a stuff segment, pixels of the photo")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")

@@ -1,6 +1,6 @@
 """`python -m service`: serve the archive that UPSNET_MODEL names.
 
-UPSNET_MODEL=weights/camvid_demo.pt python -m service
+UPSNET_MODEL=weights/camvid_demo.pt uv run python -m service
 """
 
 import argparse
@@ -17,7 +17,7 @@ from service.settings import SettingsError
 def main() -> int:
     """Run the service until a signal ends it; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__.split("\n")[0])
-    parser.epilog = "Example: UPSNET_PORT=9000 python -m service. Settings are environment variables: see the README."
+    parser.epilog = "Example: UPSNET_PORT=9000 uv run python -m service. The settings are in docs/configuration.md."
     parser.parse_args()
     try:
         settings = settings_module.load()

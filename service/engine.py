@@ -34,7 +34,7 @@ class Backend(Protocol):
         """Call `on_change` with `live` whenever it changes."""
 
     async def start(self) -> ServedModel:
-        """Load and warm up; what is served."""
+        """Load and warm up the model; returns it."""
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image, in order."""
@@ -169,10 +169,10 @@ class Engine:
             raise NotReadyError(NotReadyError.STOPPING)
 
     async def drain(self, seconds: float) -> int:
-        """Take no new work, and return when no request is in flight; how many were given up.
+        """Take no new work and wait for the requests in flight; returns how many had to be given up.
 
         Args:
-            seconds: what is not answered by then is given up: it gets 503. Another call may be shorter than the first.
+            seconds: how long to wait. Then the requests that are left get 503. A second call may be shorter.
         """
         self._stop_serving()
         try:

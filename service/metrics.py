@@ -25,9 +25,11 @@ class Metrics:
             "upsnet_batch_images", "Images in a batch", buckets=(1, 2, 4, 8, 16, 32), registry=registry
         )
         self.queue_images = Gauge("upsnet_queue_images", "Images that wait", registry=registry)
-        self.queue_pixels = Gauge("upsnet_queue_pixels", "Pixels of what is not answered yet", registry=registry)
+        self.queue_pixels = Gauge("upsnet_queue_pixels", "Pixels of images without an answer", registry=registry)
         self.upload_bytes = Gauge(
-            "upsnet_upload_bytes", "Bytes of bodies not decoded, and of answers not sent, yet", registry=registry
+            "upsnet_upload_bytes",
+            "Bytes of bodies that wait to be decoded and of answers that wait to be sent",
+            registry=registry,
         )
         self.inflight = Gauge("upsnet_inflight_requests", "Requests being answered", registry=registry)
         self.worker_restarts = Counter("upsnet_worker_restarts", "Workers that were replaced", registry=registry)
@@ -37,9 +39,9 @@ class Metrics:
         self.device_memory_total = Gauge(
             "upsnet_device_memory_total_bytes", "Memory that a device has", ["device"], registry=registry
         )
-        self.ready = Gauge("upsnet_ready", "1 when work is taken, else 0", registry=registry)
+        self.ready = Gauge("upsnet_ready", "1 when the service accepts images, else 0", registry=registry)
         self.queue_limit = Gauge("upsnet_queue_limit_images", "Images that may wait", registry=registry)
-        self.deadline = Gauge("upsnet_deadline_seconds", "First byte to answer, at most", registry=registry)
+        self.deadline = Gauge("upsnet_deadline_seconds", "Deadline of requests that set none", registry=registry)
         self.model = Info("upsnet_model", "What is served", registry=registry)
         self.loop_lag = Histogram(
             "upsnet_event_loop_lag_seconds", "How late the event loop is", buckets=SECONDS, registry=registry

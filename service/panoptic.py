@@ -1,4 +1,4 @@
-"""The route that all this is for: `POST /panoptic`, from the request's headers to the answer's last byte."""
+"""The main route, `POST /panoptic`: from the request's headers to the answer's last byte."""
 
 import asyncio
 import time

@@ -85,7 +85,7 @@ class DrainingServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, GuardedProtocol) and connection.busy:
                 connection.transport.abort()  # its client does not take the answer
-        left = max(end - time.monotonic(), SEND_SECONDS)  # for what is written to be sent
+        left = max(end - time.monotonic(), SEND_SECONDS)  # to send the bytes that are written already
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # uvicorn's type is a whole number
         self.should_exit = True
 

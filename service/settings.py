@@ -35,21 +35,21 @@ class Settings(BaseSettings):
     max_batch_size: Count | None = Field(None, description="images in a batch; default 8, on a CPU 1")
     max_batch_pixels: Count = Field(12_000_000, description="padded pixels in a batch")
     max_queue: Count = Field(64, description="images that may wait")
-    max_queue_pixels: Count = Field(200_000_000, description="pixels of images that are not answered yet")
-    deadline_ms: Count = Field(30_000, description="from the first byte of a request to its answer")
+    max_queue_pixels: Count = Field(200_000_000, description="pixels of images without an answer")
+    deadline_ms: Count = Field(30_000, description="milliseconds from the first byte of a request to its answer")
     max_bytes: Count = Field(20_000_000, description="bytes of an image file")
     max_upload_bytes: Count = Field(
         default_factory=lambda: max(MEGABYTE, memory_limit() // UPLOADS_SHARE),
-        description="bytes of bodies not decoded, and of answers not sent, yet; a 32nd of the memory",
+        description="bytes of bodies that wait to be decoded and of answers that wait to be sent; a 32nd of the memory",
     )
     max_pixels: Count = Field(40_000_000, description="pixels of a decoded image")
-    body_timeout_ms: Count = Field(10_000, description="for the whole body to arrive")
+    body_timeout_ms: Count = Field(10_000, description="milliseconds for the whole body to arrive")
     decode_threads: Count = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 4),
         description="threads that decode, and as many that encode; cores, at most 4",
     )
     warmup_sizes: Sizes = Field(((480, 640),), description="widths x heights to run before ready: 640x480,1280x720")
-    drain_seconds: Count = Field(20, description="for accepted requests to finish after SIGTERM")
+    drain_seconds: Count = Field(20, description="seconds for accepted requests to finish after SIGTERM")
     api_keys: Words = Field((), description="comma-separated keys; empty leaves the service open")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")

@@ -1,9 +1,9 @@
 """`python -m model.benchmark`: where the network's time and memory go, and how it compares.
 
-    python -m model.benchmark weights/camvid_demo.pt --size 360x480 --batch 1,2 --against plain --json figures.json
-    python -m model.benchmark coco_r50 --size 800x1333 --instances 20    # random weights, and 20 stand-ins for things
-    python -m model.benchmark --part panoptic_head --instances 20,100
-    python -m model.benchmark --part deformable --threads 1
+    uv run python -m model.benchmark weights/camvid_demo.pt --size 360x480 --batch 1,2 --against plain
+    uv run python -m model.benchmark coco_r50 --size 800x1333 --instances 20    # random weights, 20 made-up things
+    uv run python -m model.benchmark --part panoptic_head --instances 20,100
+    uv run python -m model.benchmark --part deformable --threads 1
 
 Times are medians of rounds in which each candidate runs once. Two times are measured: the clock's, and the processor's
 over all threads. Where other programs share the machine, use `--threads 1` and read `cpu_ratio`.

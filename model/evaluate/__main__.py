@@ -1,6 +1,6 @@
 """`python -m model.evaluate`: an archive's PQ, SQ, RQ, mIoU and AP on an annotated folder.
 
-python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_val.json --images val --masks panoptic_val
+uv run python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_val.json --images val --masks panoptic_val
 """
 
 import argparse

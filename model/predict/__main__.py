@@ -1,6 +1,6 @@
 """`python -m model.predict`: photos to a COCO-panoptic folder.
 
-    python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay
+    uv run python -m model.predict weights/camvid_demo.pt photos/ --out answers --overlay
 
 Writes OUT/panoptic/NAME.png (id = R + 256 G + 65536 B), OUT/panoptic.json and, with --overlay, OUT/overlay/NAME.jpg.
 A stopped run goes on where it stopped. A photo that cannot be decoded is reported and skipped. --ray spreads the photos

@@ -1,8 +1,8 @@
 """`python -m model.predict --ray`: the photos in shards, over the workers of a Ray cluster.
 
-    ray start --head                  # on the first host; what to set before: docs/operations.md
-    ray start --address FIRST:6379    # on each other
-    python -m model.predict weights/camvid_demo.pt photos/ --out answers --ray    # on any of them
+    uv run --extra ray ray start --head                  # on the first host; what to set before: docs/operations.md
+    uv run --extra ray ray start --address FIRST:6379    # on each other
+    uv run --extra ray python -m model.predict weights/camvid_demo.pt photos/ --out answers --ray
 
 Every host has this checkout with the extra `ray`, under the same path. The archive, the photos and OUT are in shared
 folders, also under the same paths. One worker runs on each GPU, or on each core where there are no GPUs. Without a

@@ -1,6 +1,6 @@
 """`python -m model.training`: train a network on annotated photos.
 
-    python -m model.training --config camvid_demo --annotations train.json --images photos --masks masks --out run
+    uv run python -m model.training --config camvid_demo --annotations train.json --images photos --masks masks --out a
 
 A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m model.training ...` trains on N GPUs.
 """
@@ -37,13 +37,18 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--init-from", type=Path, help="checkpoint or archive to start from")
     result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND: caffe (as published) or torchvision")
     result.add_argument("--val-annotations", type=Path, help="annotations to score on at each checkpoint")
-    result.add_argument("--val-images", type=Path, help="their photos (default: --images)")
+    result.add_argument("--val-images", type=Path, help="folder of the validation photos (default: --images)")
     result.add_argument("--val-masks", type=Path, help="their PNGs (default: --masks)")
-    result.add_argument("--val-ids", help="FILE:KEY, which of them, as --ids")
+    result.add_argument("--val-ids", help="FILE:KEY, a JSON whose KEY lists the ids to validate on")
     result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default: 300)")
     result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
     result.add_argument("--minutes", type=float, help="end the run after so many minutes of training in all")
-    result.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: CUDA if there is")
+    result.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        help="cpu, cuda, or auto for CUDA where there is a GPU (default)",
+    )
     result.add_argument(
         "--bfloat16", action="store_true", help="dense convolutions in bfloat16 (always in camvid_demo)"
     )

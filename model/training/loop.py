@@ -40,7 +40,7 @@ class Trainer:
 
     Args:
         checkpoint: describes the network; the run sets its weights and thresholds.
-        network: what is trained, on its device.
+        network: the network to train, on its device.
         dataset: gives the samples.
         recipe: the numbers of the run.
         out: folder for `checkpoint.safetensors`, `state.pt` and the history.

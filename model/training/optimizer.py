@@ -52,7 +52,7 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over what is trained."""
+    """The recipe's optimiser for all parameters that are trained."""
     groups = parameter_groups(network, recipe)
     if recipe.optimizer == "sgd":
         return CaffeSGD(groups, recipe.learning_rate)

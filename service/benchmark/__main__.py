@@ -159,7 +159,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         return float(text)
 
     parser = argparse.ArgumentParser(prog="python -m service.benchmark", description=__doc__)
-    parser.epilog = "Example: python -m service.benchmark http://127.0.0.1:8000 --image street.jpg --concurrency 1,8,32"
+    parser.epilog = "Example: uv run python -m service.benchmark http://127.0.0.1:8000 --image street.jpg"
     add = parser.add_argument
     add("url", metavar="URL", help="the running service: http://HOST:PORT")
     add("--image", type=Path, required=True, metavar="FILE", help="the image that every request sends")

@@ -99,7 +99,7 @@ class Form:
             raise BodyError.malformed_form() from error
 
     def write(self, chunk: bytes) -> None:
-        """Parse what has come.
+        """Parse one more piece of the body.
 
         Raises:
             BodyError: 400, the form is malformed or holds too much beside its image.

@@ -27,7 +27,7 @@ class Uploads:
         """Refuse a body, or a piece of it, before it is taken.
 
         Args:
-            size: bytes that are to come.
+            size: how many bytes will come.
             own: bytes that the same body holds already.
 
         Raises:
@@ -62,10 +62,10 @@ class Upload:
         self.size = 0
 
     def check(self, size: int) -> None:
-        """Refuse what is to come, before it is taken.
+        """Refuse bytes before they are held.
 
         Args:
-            size: bytes that are to come.
+            size: how many bytes will come.
 
         Raises:
             UploadsFullError: there is no room for them now.
@@ -73,7 +73,7 @@ class Upload:
         self._uploads.check(size, self.size)
 
     def write(self, piece: bytes | memoryview) -> None:
-        """Take what has come.
+        """Hold one more piece of the body.
 
         Raises:
             UploadsFullError: all bodies together hold as much as they may.

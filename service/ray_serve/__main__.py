@@ -1,9 +1,9 @@
 """`python -m service.ray_serve`: the application on a Ray cluster, in replicas that follow the queue.
 
-    ray start --head                                   # on the first host
-    ray start --address FIRST:6379                     # on each other
-    UPSNET_HOST=0.0.0.0 python -m service.ray_serve    # on any of them; again: replaces the replicas one by one
-    serve shutdown --yes                               # ends it
+    uv run --extra ray ray start --head                  # on the first host
+    uv run --extra ray ray start --address FIRST:6379    # on each other
+    UPSNET_HOST=0.0.0.0 uv run --extra ray python -m service.ray_serve    # on any; again: replaces the replicas
+    uv run --extra ray serve shutdown --yes              # ends it
 
 A cluster runs code for whoever reaches it, and Ray reports to its makers: docs/operations.md has what prevents both.
 
@@ -28,7 +28,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m service.ray_serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--max-replicas", type=int, help="at most; as many as the cluster has room for now")
+    parser.add_argument(
+        "--max-replicas", type=int, help="most replicas (default: as many as the cluster has room for now)"
+    )
     args = parser.parse_args()
     try:
         import ray

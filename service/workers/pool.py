@@ -72,7 +72,7 @@ class WorkerPool:
         self._on_change = on_change
 
     async def start(self) -> ServedModel:
-        """Start every worker and wait until all are ready; what they serve, its device a list where they are several.
+        """Start every worker and wait until all are ready; returns their model, with all devices in its `device`.
 
         Raises:
             WorkerStartError: a worker cannot start, or shared memory is too small; the message is one line.

@@ -19,14 +19,13 @@ from PIL import Image
 
 from service import app as application
 from service.http.connection import GuardedProtocol
+from service.http.forms import MEDIA_TYPES
 from service.memory import settle
 from service.settings import Settings
 from tests.comparison.__main__ import photo
 from tests.paths import ROOT
 from tests.resilience.client import Connection, closed_loop, free_port, percentile, request
 from tests.resilience.serve import emulated
-
-FORMS = ("application/json", "image/png", "multipart/mixed")
 
 
 def large_photo() -> bytes:
@@ -75,7 +74,7 @@ async def scenario() -> None:
     await app.state.engine.wait_ready()
     spans = time_callbacks()
     print("| answers | event loop held, CPU: most | p99.9 | wall: most | p99.9 |\n|---|---|---|---|---|")
-    for form, clients in [(form, 1) for form in FORMS] + [("application/json", 64)]:
+    for form, clients in [(form, 1) for form in MEDIA_TYPES] + [("application/json", 64)]:
         command = [sys.executable, "-m", "tests.comparison.hold", str(port), form, str(clients)]
         spans.clear()
         await asyncio.to_thread(subprocess.run, command, check=True)

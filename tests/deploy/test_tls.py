@@ -20,7 +20,7 @@ from tests.service.emulated import GOOD, image
 
 pytestmark = pytest.mark.deploy
 
-DOOR, REAL_ADDRESSES = re.findall(r"```nginx\n(.*?)```", (REPOSITORY / "docs/security.md").read_text(), re.DOTALL)
+PROXY, REAL_ADDRESSES = re.findall(r"```nginx\n(.*?)```", (REPOSITORY / "docs/security.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def root(workplace: Path) -> Path:
     install(openssl="openssl")
     root = front_root(workplace)
     (root / "etc/nginx/tls").mkdir(exist_ok=True)
-    (root / "etc/nginx/upsnet.conf").write_text(DOOR)
-    (root / "etc/nginx/door.conf").write_text("pid /tmp/door.pid; events {} http { include /etc/nginx/upsnet.conf; }")
+    (root / "etc/nginx/upsnet.conf").write_text(PROXY)
+    (root / "etc/nginx/proxy.conf").write_text("pid /tmp/proxy.pid; events {} http { include /etc/nginx/upsnet.conf; }")
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-keyout", root / "etc/nginx/tls/privkey.pem", "-out", root / "etc/nginx/tls/fullchain.pem"]
     run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *names, *files])
@@ -38,9 +38,9 @@ def root(workplace: Path) -> Path:
 
 
 @contextlib.contextmanager
-def door(root: Path) -> Iterator[ssl.SSLContext]:
+def proxy(root: Path) -> Iterator[ssl.SSLContext]:
     """nginx on ports 80 and 443, and what a client needs to trust it."""
-    process = subprocess.Popen(["chroot", str(root), "nginx", "-c", "/etc/nginx/door.conf", "-g", "daemon off;"])
+    process = subprocess.Popen(["chroot", str(root), "nginx", "-c", "/etc/nginx/proxy.conf", "-g", "daemon off;"])
     try:
         for _ in range(100):
             with contextlib.suppress(OSError):
@@ -55,7 +55,7 @@ def door(root: Path) -> Iterator[ssl.SSLContext]:
 
 
 def test_nginx_accepts_both_pieces(root: Path) -> None:
-    run(["chroot", root, "nginx", "-t", "-c", "/etc/nginx/door.conf"])
+    run(["chroot", root, "nginx", "-t", "-c", "/etc/nginx/proxy.conf"])
     front = (REPOSITORY / "docker/nginx.conf").read_text()
     (root / "etc/nginx/behind.conf").write_text(front.replace("http {\n", f"http {{\n{REAL_ADDRESSES}", 1))
     run(["chroot", root, "nginx", "-t", "-c", "/etc/nginx/behind.conf"])
@@ -65,7 +65,7 @@ def test_a_photo_goes_through_tls_and_plain_http_is_sent_there(root: Path) -> No
     replica = Replica("127.0.0.1")
     try:
         asyncio.run(replica.ready())
-        with door(root) as trust:
+        with proxy(root) as trust:
             secure = http.client.HTTPSConnection("localhost", 443, timeout=30, context=trust)
             secure.request("POST", "/panoptic", encode_png(image(GOOD)), {"Accept": "image/png"})
             answer = secure.getresponse()

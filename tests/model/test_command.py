@@ -84,7 +84,7 @@ def test_every_command_helps_with_an_example(name: str, capsys: pytest.CaptureFi
     assert typed(f"model.{name}", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith(f"usage: python -m model.{name} ")
-    assert f"Example: python -m model.{name} " in text
+    assert f"Example: uv run python -m model.{name} " in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)

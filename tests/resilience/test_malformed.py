@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from model.interface.codec import encode_png
+from service.http.forms import MEDIA_TYPES
 from tests.resilience.client import Connection, Reply, free_port, our_server, request, serving, tree
 from tests.resilience.scenarios import resident_bytes
 from tests.resilience.test_http_faults import metric
@@ -18,13 +19,12 @@ from tests.service.hostile import Named, hostile
 HANG_SECONDS = 35.0
 """The deadline is 30."""
 CLIENTS = 8
-FORMS = ("application/json", "image/png", "multipart/mixed", "application/zip")
 
 
 def prepare(content: bytes, rng: random.Random) -> bytes:
     """The image as a body or as a form, asking for any answer."""
     path = rng.choice(["/panoptic"] * 3 + ["/panoptic?view=overlay"])
-    accept = rng.choice(FORMS)
+    accept = rng.choice(MEDIA_TYPES)
     if rng.random() < 0.7:
         return request(content, path, Accept=accept)
     head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
