@@ -53,8 +53,8 @@ class Batch(Generic[Item, Result]):
     """Entries of one key that go to a device together.
 
     Attributes:
-        entries: the images of the batch and who waits for them.
-        suspect: whether one of its images may have killed a worker.
+        entries: the items of the batch, and who waits for them.
+        suspect: whether one of its items may have killed a worker.
         started: when a device began it, by `time.monotonic`; None while it waits behind another.
         expected_seconds: time that it will need on the device.
     """
