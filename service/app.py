@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from service import __version__
 from service.engine import Backend, Engine
+from service.errors import NotReadyError
 from service.http import openapi
 from service.http.envelope import Envelope
 from service.http.keys import check_key, key_schemes
@@ -104,7 +105,7 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
             workers=engine.backend.live,
             queue_images=engine.admission.waiting,
         )
-        headers = {"Retry-After": "2"} if reason and status is None else {}
+        headers = {"Retry-After": str(NotReadyError.retry_after)} if reason and status is None else {}
         return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)
 
     @app.get("/health/live", response_model=Health, summary="The process runs")

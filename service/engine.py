@@ -14,7 +14,7 @@ from service.batching.admission import Admission, Ticket
 from service.batching.batcher import Batcher
 from service.errors import NotReadyError, WorkerStartError
 from service.http import responses
-from service.http.forms import Form
+from service.http.forms import AnswerForm
 from service.http.uploads import Upload, Uploads
 from service.image_work import ImageWork
 from service.metrics import STAGES, Metrics
@@ -63,7 +63,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class Draining:
-    """No new work is taken any more; `before` answers what was taken, and is None if nothing was loaded yet."""
+    """No new work is taken any more; `before` finishes accepted work; None if the drain began during loading."""
 
     before: Serving | None
 
@@ -136,7 +136,8 @@ class Engine:
                 log.info("ready: %s on %s, %s, kernel %s", served.name, *facts.values())
         except Exception as error:
             log.error("cannot start: %s", error, exc_info=None if isinstance(error, WorkerStartError) else error)
-            self._enter(Failed(error))
+            if isinstance(self._state, Loading):
+                self._enter(Failed(error))
 
     def _serving(self, served: ServedModel) -> Serving:
         batcher = Batcher(
@@ -160,7 +161,7 @@ class Engine:
 
         Raises:
             Exception: the one that ended the start.
-            NotReadyError: the drain began before.
+            NotReadyError: the drain began before the model was loaded.
         """
         await self._settled.wait()
         if isinstance(self._state, Failed):
@@ -229,7 +230,7 @@ class Engine:
             case Draining():
                 return NotReadyError.STOPPING
             case Serving():
-                return None if self.backend.live else "The worker is restarting."
+                return None if self.backend.live else NotReadyError.RESTARTING
             case _:  # why a start failed is told in the log, not to clients
                 return NotReadyError.LOADING
 
@@ -258,13 +259,13 @@ class Engine:
         except asyncio.CancelledError:
             if not self._gave_up:
                 raise
-            raise NotReadyError.for_now("The service has stopped.") from None
+            raise NotReadyError.for_now(NotReadyError.STOPPED) from None
         finally:
             self._requests.discard(task)
             if not self._requests:
                 self._idle.set()
 
-    async def segment(self, upload: Upload, form: Form, overlay: bool, request_id: str, timing: Timing) -> bytes:
+    async def segment(self, upload: Upload, form: AnswerForm, overlay: bool, request_id: str, timing: Timing) -> bytes:
         """The body of the answer to one image.
 
         Args:

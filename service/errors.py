@@ -237,11 +237,10 @@ class NotReadyError(ServiceError):
     status, code, title, outcome = 503, "not_ready", "Not ready", "rejected"
 
     LOADING = "The model is loading."
+    RESTARTING = "The worker is restarting."
     STOPPING = "The service is stopping."
-
-    def __init__(self, detail: str, retry_after: int = 2) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
+    STOPPED = "The service has stopped."
+    retry_after = 2
 
     @classmethod
     def for_now(cls, reason: str) -> Self:
@@ -250,7 +249,7 @@ class NotReadyError(ServiceError):
 
 
 class PoisonousImageError(ServiceError):
-    """The image was alone when its worker died, after another had died with it."""
+    """Two workers died on this image, the second while it was alone."""
 
     status, code, title, outcome = 422, "image_kills_worker", "Image cannot be processed", "failed"
 

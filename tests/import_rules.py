@@ -24,8 +24,14 @@ class Only(Contract):
     except_modules = fields.SetField(subfield=fields.StringField(), required=False)
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002
-        """Find the imports that no entry allows."""
+        """Find the imports that no entry allows.
+
+        Raises:
+            ValueError: a source or an excepted module does not exist: the rule would hold nothing.
+        """
         broken = []
+        if missing := {*self.source_modules, *(self.except_modules or ())} - graph.modules:
+            raise ValueError(f"{sorted(missing)} of the rule {self.name!r} do not exist.")
         for module in sorted(graph.modules):
             if not within(module, self.source_modules) or within(module, self.except_modules or ()):
                 continue

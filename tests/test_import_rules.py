@@ -10,7 +10,7 @@ from tests.import_rules import Only
 def graph() -> ImportGraph:
     graph = ImportGraph()
     for importer, imported in [("house.room", "house.door"), ("house.room", "garden.tree"), ("house.room", "json")]:
-        for module in (importer, imported):
+        for module in ("house", importer, imported):
             graph.add_module(module)
         graph.add_import(importer=importer, imported=imported, line_number=7, line_contents="import it")
     return graph
@@ -37,6 +37,14 @@ def test_a_name_that_only_begins_alike_is_another(graph: ImportGraph) -> None:
 
 def test_only_the_packages_asked_for_are_looked_at(graph: ImportGraph) -> None:
     assert broken(graph, source_modules=["house"], may_import=[], of=["street"]) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"source_modules": ["hose"]}, {"source_modules": ["house"], "except_modules": ["x"]}]
+)
+def test_a_rule_about_nothing_is_an_error(graph: ImportGraph, options: dict[str, list[str]]) -> None:
+    with pytest.raises(ValueError, match="do not exist"):
+        broken(graph, may_import=[], **options)
 
 
 def test_an_excepted_module_has_a_rule_of_its_own(graph: ImportGraph) -> None:

@@ -37,7 +37,6 @@ class Admission:
 
     Attributes:
         pixels: how many pixels are held.
-        seconds_per_item: how long the devices took for an item lately.
     """
 
     def __init__(self, max_queue: int, max_queue_pixels: int) -> None:
@@ -47,7 +46,7 @@ class Admission:
         self.pixels = 0
         self._lock = threading.Lock()
         self._seconds_held = 0.0
-        self.seconds_per_item = 0.0
+        self._seconds_per_item = 0.0
 
     @property
     def waiting(self) -> int:
@@ -97,10 +96,14 @@ class Admission:
                 self.pixels -= ticket.pixels
                 self._seconds_held += 0.2 * (time.monotonic() - ticket.since - self._seconds_held)
 
+    def learn(self, seconds_per_item: float) -> None:
+        """Take note of the time that the devices need for an item, measured lately."""
+        self._seconds_per_item = seconds_per_item
+
     def _full(self) -> QueueFullError:
         """A refusal with the time that the admitted items will need; the jitter spreads those who try again.
 
         That time is what the devices will need, or what an item took lately in all where that is longer.
         """
-        seconds = max(1.0, len(self._open) * self.seconds_per_item, self._seconds_held)
+        seconds = max(1.0, len(self._open) * self._seconds_per_item, self._seconds_held)
         return QueueFullError(round(seconds * random.uniform(1.0, 2.0)))

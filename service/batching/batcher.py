@@ -123,14 +123,14 @@ class Batcher(Generic[Item, Result]):
             self._timer.cancel()
         stranded = [*self._queues, *(entry for batch in [*self._repeats, *self._flying] for entry in batch.entries)]
         for entry in stranded:
-            fail(entry, NotReadyError("The service is stopping."))
+            fail(entry, NotReadyError.for_now(NotReadyError.STOPPING))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _refuse_hopeless(self, entry: Entry[Item, Result]) -> None:
         if self._closed:
-            raise NotReadyError("The service is stopping.")
+            raise NotReadyError.for_now(NotReadyError.STOPPING)
         times = self._times[entry.key]
         ahead = sum(waiting.rank <= entry.rank for waiting in self._queues) * self._seconds_per_item
         running = sum(self._remaining(batch) for batch in self._flying)
@@ -255,7 +255,7 @@ class Batcher(Generic[Item, Result]):
         images = len(batch.entries)
         self._times[batch.entries[0].key].learn(images, seconds)
         self._seconds_per_item += 0.2 * (seconds / images - self._seconds_per_item)
-        self.admission.seconds_per_item = self._seconds_per_item / max(1, self._concurrency)
+        self.admission.learn(self._seconds_per_item / max(1, self._concurrency))
         self._budget.recover()
         if self._observer:
             for entry in batch.entries:

@@ -38,7 +38,7 @@ async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: 
         ClientGoneError: the client left before the end.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    form = Form(options.get(b"boundary", b""), upload) if kind == b"multipart/form-data" else None
+    form = MultipartForm(options.get(b"boundary", b""), upload) if kind == b"multipart/form-data" else None
     limit = max_bytes + (FORM_OVERHEAD if form else 0)
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isdigit() else 0
@@ -64,7 +64,9 @@ async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: 
         raise BodyError.empty()
 
 
-async def _read(chunks: AsyncIterator[bytes], sink: "Form | Upload", upload: Upload, most: int, limit: int) -> bool:
+async def _read(
+    chunks: AsyncIterator[bytes], sink: "MultipartForm | Upload", upload: Upload, most: int, limit: int
+) -> bool:
     """Whether the body was read to its end; False as soon as it, or the image in it, is too large."""
     async for chunk in chunks:
         limit -= len(chunk)
@@ -76,7 +78,7 @@ async def _read(chunks: AsyncIterator[bytes], sink: "Form | Upload", upload: Upl
     return True
 
 
-class Form:
+class MultipartForm:
     """A multipart form, parsed as it comes: its first part named `image` goes to the upload, the rest is counted.
 
     Args:

@@ -15,7 +15,7 @@ Facts = dict[str, Any]
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Form(Protocol):
+class AnswerForm(Protocol):
     """One form of an answer.
 
     Attributes:
@@ -108,6 +108,6 @@ def _binary(description: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "format": "binary", "description": description}}
 
 
-FORMS: tuple[Form, ...] = (Json(), Png(), Multipart(), Zip())
+FORMS: tuple[AnswerForm, ...] = (Json(), Png(), Multipart(), Zip())
 """In order of preference: a client that accepts several equally gets the first of them."""
 MEDIA_TYPES = tuple(form.media_type for form in FORMS)

@@ -3,11 +3,11 @@
 import functools
 
 from service.errors import RequestError
-from service.http.forms import FORMS, MEDIA_TYPES, Form
+from service.http.forms import FORMS, MEDIA_TYPES, AnswerForm
 
 
 @functools.lru_cache(256)
-def choose_form(accept: str | None) -> Form:
+def choose_form(accept: str | None) -> AnswerForm:
     """The form that an Accept header likes best; the first of equals; the first of all without a header.
 
     Raises:

@@ -7,14 +7,14 @@ from starlette.types import Receive, Scope, Send
 
 from model.interface.overlay import draw_overlay
 from model.interface.panoptic import Panoptic, Pixels
-from service.http.forms import Facts, Form
+from service.http.forms import AnswerForm, Facts
 from service.http.uploads import Uploads
 
 SENT_AT_ONCE_BYTES = 1 << 18
 
 
 def build(
-    form: Form,
+    form: AnswerForm,
     panoptic: Panoptic,
     model: str,
     request_id: str,

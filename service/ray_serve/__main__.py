@@ -15,8 +15,6 @@ before it goes, and is replaced when it has no worker for half a minute. For how
 """
 
 import argparse
-import logging
-import os
 import sys
 
 from service import settings as settings_module
@@ -42,9 +40,9 @@ def main() -> int:
         return 1
     try:
         settings = settings_module.load()
-        ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", logging_level=logging.WARNING, log_to_driver=False)
+        replica.connect()
         replica.start(settings, args.max_replicas)
-    except (SettingsError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+    except (SettingsError, replica.DeployError, ConnectionError, ray.exceptions.RayError) as error:
         print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)  # noqa: T201
         return 1
     print(f"upsnet answers on port {settings.port} of each host with a replica")  # noqa: T201

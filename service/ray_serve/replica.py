@@ -1,6 +1,8 @@
 """The application in replicas of Ray Serve, and how many of them there are."""
 
 import asyncio
+import logging
+import os
 
 import ray
 from fastapi import FastAPI
@@ -12,10 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.app import create_app
 from service.engine import Engine
 from service.logs import set_up_logging
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 
 EXPORT_SECONDS = 5.0
 """Between two copies of the metrics."""
+
+
+class DeployError(Exception):
+    """Ray cannot deploy the service; the last line of the message says why."""
 
 
 class Replica:
@@ -127,6 +133,19 @@ def deployment(settings: Settings, gpus: int, most: int, **autoscaling: float) -
     ).bind(settings)
 
 
+def connect() -> None:
+    """Reach the cluster that `RAY_ADDRESS` names, or that of this host.
+
+    Raises:
+        DeployError: `RAY_ADDRESS` is no address, or that of a cluster of other versions.
+        ConnectionError: nothing answers there.
+    """
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", logging_level=logging.WARNING, log_to_driver=False)
+    except (ValueError, RuntimeError) as error:
+        raise DeployError(str(error)) from error
+
+
 def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
     """Deploy on the cluster that Ray is connected to, and return when a replica is ready.
 
@@ -136,13 +155,13 @@ def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
         autoscaling: more options of Ray Serve's `AutoscalingConfig`.
 
     Raises:
-        SettingsError: the cluster has no room for a replica.
+        DeployError: the cluster has no room for a replica, or none gets ready.
     """
     resources = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
     gpus = gpus_per_replica(settings.device, resources["GPU"])
     most = most or (resources["GPU"] // gpus if gpus else resources["CPU"])
     if not most:
-        raise SettingsError(
+        raise DeployError(
             f"A replica needs {gpus} GPUs or else a core; the cluster has {resources}. Add hosts, name another "
             "UPSNET_DEVICE, or say --max-replicas for a cluster that will grow."
         )
@@ -150,4 +169,7 @@ def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
         host=settings.host, port=settings.port, request_timeout_s=settings.deadline_ms / 1000 + settings.drain_seconds
     )
     serve.start(proxy_location="EveryNode", http_options=http)
-    serve.run(deployment(settings, gpus, most, **autoscaling), name="upsnet")
+    try:
+        serve.run(deployment(settings, gpus, most, **autoscaling), name="upsnet")
+    except RuntimeError as error:  # Ray Serve has no class of its own for it
+        raise DeployError(str(error)) from error

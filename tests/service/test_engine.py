@@ -148,8 +148,10 @@ async def test_a_drain_without_requests_returns_at_once(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_drain_during_the_start_lasts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [None, WorkerStartError("its file is gone")])
+async def test_a_drain_during_the_start_lasts(tmp_path: Path, error: Exception | None) -> None:
     engine, backend = make(tmp_path)
+    backend.error = error
     waiting, starting = background(engine.wait_ready()), background(engine.start())
     await turns()
     assert await engine.drain(1.0) == 0
@@ -157,7 +159,7 @@ async def test_a_drain_during_the_start_lasts(tmp_path: Path) -> None:
         await waiting
     backend.loaded.set()
     await starting
-    assert (engine.reason_not_ready, engine.served) == ("The service is stopping.", None)
+    assert (engine.reason_not_ready, engine.served, engine.failed) == ("The service is stopping.", None, False)
     await engine.close()
     assert backend.closed
 

@@ -60,7 +60,7 @@ def test_a_refusal_says_how_long_items_take_lately() -> None:
 
 def test_a_refusal_says_how_long_the_devices_need_for_all_that_was_admitted() -> None:
     admission = Admission(max_queue=3, max_queue_pixels=100)
-    admission.seconds_per_item = 10.0
+    admission.learn(10.0)
     for _ in range(3):
         admission.reserve()
     with pytest.raises(QueueFullError) as refusal:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.http.forms import BOUNDARY, FORMS, MEDIA_TYPES, Form, Json, Multipart, Png, Zip
+from service.http.forms import BOUNDARY, FORMS, MEDIA_TYPES, AnswerForm, Json, Multipart, Png, Zip
 
 CAR = {"id": 1, "category_id": 26, "category": "car", "isthing": True, "score": 0.9, "area": 2, "bbox": (0, 0, 2, 1)}
 ROAD = {"id": 2, "category_id": 7, "category": "road", "isthing": False, "score": 0.5, "area": 1, "bbox": (0, 1, 1, 1)}
@@ -64,7 +64,7 @@ def test_an_image_of_nothing_has_an_answer_in_every_form() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=MEDIA_TYPES)
-def test_the_picture_may_be_in_colour(form: Form) -> None:
+def test_the_picture_may_be_in_colour(form: AnswerForm) -> None:
     colours = np.full((2, 2, 3), (10, 20, 30), np.uint8)
     ids, picture = form.build(FACTS, IDS), form.build(FACTS, colours)
     assert ids != picture
