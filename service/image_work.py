@@ -24,7 +24,7 @@ REFUSALS = {codec.ImageTooLargeError: 413, codec.UnsupportedImageError: 415, cod
 
 
 class Lanes:
-    """Two groups of threads, one for small work and one, which has a thread less, for large.
+    """Two groups of threads: one for small work and one, a thread smaller, for large work.
 
     Args:
         name: what the threads are called.
@@ -105,7 +105,7 @@ class ImageWork:
             return found
 
     def _open(self, content: bytes, charge: Callable[[int], None], most: int) -> Pixels | int:
-        """The pixels of an image that is at most so much work; for more only how much, so that nothing is held."""
+        """The pixels if decoding is at most so much work; else the amount of work, and nothing is held."""
         image = _refusing(partial(codec.OpenImage, content, self._max_pixels))
         charge(image.height * image.width)
         return image.work if image.work > most else _refusing(image.decode)

@@ -1,4 +1,4 @@
-"""How much memory there is, and settings of the C library and of Python that make each image reuse the last one's."""
+"""How much memory there is, and settings that let each image reuse the memory of the one before."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def settle() -> bool:
-    """Keep freed memory in the process for the next image; whether the C library can be told so.
+    """Keep freed memory in the process for the next image. Returns False where the C library has no `mallopt`.
 
     glibc's default returns the memory of an image to the system at once, which then zeroes and maps every page of the
     next image again. Python's garbage collector is told to skip what exists now (modules, routes): it would walk over

@@ -32,7 +32,9 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             status, code, outcome = gone.status, gone.code, gone.outcome
             raise
         except Exception as error:
-            error = service_error(request, error)  # a name of its own would keep the request's memory in a cycle
+            error = service_error(
+                request, error
+            )  # rebound: a second name would make a reference cycle that holds the request
             status, code, outcome = error.status, error.code, error.outcome
             if error.retry_after is not None:
                 refusals.note(error.detail)

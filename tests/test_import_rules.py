@@ -1,9 +1,12 @@
 """The contract `only` finds what no entry allows, and nothing else."""
 
+import re
+
 import pytest
 from grimp import ImportGraph
 
 from tests.import_rules import Only
+from tests.paths import ROOT
 
 
 @pytest.fixture
@@ -49,3 +52,13 @@ def test_a_rule_about_nothing_is_an_error(graph: ImportGraph, options: dict[str,
 
 def test_an_excepted_module_has_a_rule_of_its_own(graph: ImportGraph) -> None:
     assert broken(graph, source_modules=["house"], may_import=[], except_modules=["house.room"]) == []
+
+
+def test_torch_jit_is_named_where_archives_are_made_and_in_the_marks_of_exported_methods() -> None:
+    named = {
+        str(path.relative_to(ROOT)): set(re.findall(r"torch\.jit\.\w+", path.read_text(encoding="utf-8")))
+        for package in ("service", "model")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert {path for path, names in named.items() if names - {"torch.jit.export"}} == {"model/archive.py"}
+    assert {path for path, names in named.items() if names} == {"model/archive.py", "model/network/upsnet.py"}

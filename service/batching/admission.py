@@ -103,7 +103,7 @@ class Admission:
     def _full(self) -> QueueFullError:
         """A refusal with the time that the admitted items will need; the jitter spreads those who try again.
 
-        That time is what the devices will need, or what an item took lately in all where that is longer.
+        That is the time that the devices will need, or the recent total time of one item if it is longer.
         """
         seconds = max(1.0, len(self._open) * self._seconds_per_item, self._seconds_held)
         return QueueFullError(round(seconds * random.uniform(1.0, 2.0)))

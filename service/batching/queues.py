@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from service.batching.admission import Ticket
 
 YIELDED_SECONDS_A_PIXEL = 5e-8
-"""How much later a large image ranks: two seconds for the largest, which is on its way for some tenths of one."""
+"""How much later a large item ranks. The largest yields two seconds; it needs a few tenths of one itself."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -40,7 +40,7 @@ LINGER_SECONDS, LINGER_BYTES = 2.0, 1 << 20
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 1.0
 """Time between two checks whether a client that has closed its side is still there."""
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""No client that waits for an answer minds this; the system of a client that is gone answers it with a reset."""
+"""A client that waits ignores this; the host of a client that is gone answers it with a TCP reset."""
 HOST = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*", re.ASCII)
 READABLE = (h11.IDLE, h11.SEND_BODY)
 
@@ -148,7 +148,7 @@ class GuardedProtocol(H11Protocol):
         self._read_on()
 
     def _catch_up(self) -> None:
-        """Parse what still waits for its turn: the application may resume reading, and only one read may wait."""
+        """Finish what waits to be parsed before more is read: only one such wait can be scheduled."""
         while self._turn:
             self._read_on()
 

@@ -26,11 +26,11 @@ TRACEPARENT = re.compile(
 
 
 class Envelope:
-    """ASGI middleware: headers for every answer, an answer to every exception, HEAD where there is GET, no unread body.
+    """ASGI middleware: headers on every answer, an answer to every exception, HEAD for GET, an end to unread bodies.
 
     A refusal often comes before the body is read. Closing the connection then resets it, and the client sees the reset
-    in place of the answer; keeping it open lets a body drip for ever. So the answer is sent, the body read on for a
-    while, and then the connection closed.
+    in place of the answer; keeping it open lets a body drip for ever. So the answer is sent, more of the body is read
+    for a while, and then the connection is closed.
 
     Args:
         app: the application inside.
@@ -120,7 +120,7 @@ class _Body:
         return message
 
     async def reach_end(self, limit: int, seconds: float) -> bool:
-        """Whether the end is reached within so many bytes and seconds; what is read is thrown away."""
+        """Read and discard the body, up to so many bytes and seconds; returns whether it has ended."""
         if self._ended or self.announced:
             return self._ended
         with contextlib.suppress(TimeoutError):

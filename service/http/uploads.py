@@ -24,7 +24,7 @@ class Uploads:
         self.held = 0
 
     def check(self, size: int, own: int = 0) -> None:
-        """Refuse a body, or a piece of it, before it is taken.
+        """Refuse bytes that would exceed the limit, before they are held.
 
         Args:
             size: how many bytes will come.

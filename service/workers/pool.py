@@ -51,7 +51,7 @@ class WorkerPool:
         factories: Mapping[str, Factory],
         *,
         warmup_sizes: Sequence[tuple[int, int]] = (),
-        max_pixels: int = 40_000_000,
+        max_pixels: int,
         observer: PoolObserver | None = None,
     ) -> None:
         self._factories, self._warmup_sizes, self._max_pixels = factories, warmup_sizes, max_pixels

@@ -101,7 +101,10 @@ def test_pixels_go_and_maps_come_back_whatever_their_sizes() -> None:
 def test_what_is_served_comes_from_the_worker_and_names_all_devices() -> None:
     async def scenario() -> None:
         heard = Heard()
-        one, two = WorkerPool({"gpu": Emulated}, observer=heard), WorkerPool({"gpu:0": Emulated, "gpu:1": Emulated})
+        one, two = (
+            WorkerPool({name: Emulated for name in names}, max_pixels=1_000_000, observer=heard)
+            for names in (["gpu"], ["gpu:0", "gpu:1"])
+        )
         try:
             assert await one.start() == emulated.SERVED
             assert await two.start() == replace(emulated.SERVED, device="gpu:0,gpu:1")
