@@ -173,7 +173,7 @@ class Engine:
         """Take no new work and wait for the requests in flight; returns how many had to be given up.
 
         Args:
-            seconds: how long to wait. Then the requests that are left get 503. A later call with less time takes effect.
+            seconds: how long to wait. Then those left get 503. A later call with less time takes effect.
         """
         self._stop_serving()
         try:

@@ -102,7 +102,7 @@ def test_what_is_served_comes_from_the_worker_and_names_all_devices() -> None:
     async def scenario() -> None:
         heard = Heard()
         one, two = (
-            WorkerPool({name: Emulated for name in names}, max_pixels=1_000_000, observer=heard)
+            WorkerPool(dict.fromkeys(names, Emulated), max_pixels=1_000_000, observer=heard)
             for names in (["gpu"], ["gpu:0", "gpu:1"])
         )
         try:
