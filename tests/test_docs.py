@@ -100,7 +100,9 @@ def check_printed(printed: Block | None, block: Block, output: str, clone: Path)
 
 
 def words(text: str) -> list[str | float]:
-    return [float(word) if re.fullmatch(r"\d+(\.\d+)?", word) else word for word in text.split()]
+    """Words and numbers, also where they stand without a space: `{0=1996` is `{`, 0, `=` and 1996."""
+    found = re.findall(r"\d+(?:\.\d+)?|[^\s\d]+", text)
+    return [float(word) if word[0].isdigit() else word for word in found]
 
 
 def alike(printed: Any, found: Any) -> bool:
@@ -124,6 +126,9 @@ def test_printed_answers_are_compared() -> None:
     assert not alike({"area": 1000}, {"area": 1000, "score": 1.0})
     assert not alike(["sky"], ["tree"])
     assert not alike({"png": "iVB…"}, {"png": "GIF"})
+    assert alike(words("{0=1000, 1=20}\nsky"), words("{0=1010, 1=20} sky"))
+    assert not alike(words("{0=1000}"), words("{0=1100}"))
+    assert not alike(words("sky 0.93"), words("tree 0.93"))
 
 
 @pytest.mark.browser

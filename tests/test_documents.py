@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import errors
+from service.http.forms import MEDIA_TYPES
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.pages import NAMES, anchors, blocks, read
@@ -65,6 +66,11 @@ def test_error_codes_are_sorted_and_named_once() -> None:
         rows = [int(status) for status, _ in ROW.findall(table)]
         assert rows == sorted(rows)
         assert len(set(ROW.findall(table))) == len(rows)
+
+
+def test_forms_of_an_answer_are_those_of_the_code() -> None:
+    table = read("docs/http.md").split("\n| `Accept` | answer |\n")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `([\w.+-]+/[\w.+-]+)`", table, re.MULTILINE)) == MEDIA_TYPES
 
 
 @pytest.fixture(scope="module")
