@@ -9,13 +9,14 @@ from functools import partial
 from typing import Protocol
 
 from model.interface.panoptic import Panoptic, Pixels
+from model.interface.scale import padded_size
 from model.interface.served import ServedModel
 from service.batching.admission import Admission, Ticket
 from service.batching.batcher import Batcher
 from service.errors import NotReadyError, WorkerStartError
 from service.http import responses
+from service.http.body import Upload, Uploads
 from service.http.forms import AnswerForm
-from service.http.uploads import Upload, Uploads
 from service.image_work import ImageWork
 from service.metrics import STAGES, Metrics
 from service.settings import Settings
@@ -284,7 +285,7 @@ class Engine:
             charge = partial(admission.charge, ticket)
             photo, timing.decode = await self._images.decode(upload, charge, timing.deadline)
             height, width = photo.shape[:2]
-            rows, columns = serving.served.padded_size(height, width)
+            rows, columns = padded_size(height, width, **serving.served.metadata.test_scale)
             panoptic = await serving.batcher.submit(
                 photo, key=(rows, columns), padded_pixels=rows * columns, deadline=timing.deadline, ticket=ticket
             )

@@ -11,7 +11,7 @@ from typing import TypeVar
 from model.interface import codec
 from model.interface.panoptic import Pixels
 from service.errors import DeadlineExceededError, ImageRefusedError
-from service.http.uploads import Upload
+from service.http.body import Upload
 from service.metrics import Metrics
 
 Value = TypeVar("Value")

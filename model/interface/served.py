@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from model.interface import scale
 from model.interface.metadata import Metadata
 
 PRECISIONS = ("float32", "float16")
@@ -26,8 +25,3 @@ class ServedModel:
     device: str
     precision: str
     kernel: str
-
-    def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that the network works at for an image of this size."""
-        test_scale = self.metadata.test_scale
-        return scale.padded_size(height, width, test_scale["short_side"], test_scale["long_side"])

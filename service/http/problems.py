@@ -7,8 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.errors import InternalError, PredictionError, RequestError, ServiceError
-from service.http.keys import SCHEME
-from service.http.request import request_id
+from service.http.request import SCHEME, request_id
 from service.http.schemas import Problem
 
 log = logging.getLogger(__name__)

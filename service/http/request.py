@@ -1,13 +1,15 @@
-"""A request beside its body: its id, the view and the deadline that it asks for, and whether its client has left."""
+"""A request beside its body: its id and key, the view and deadline that it asks for, and whether its client left."""
 
 import asyncio
+import hmac
 import random
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Request, Response, Security
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service.errors import ClientGoneError, RequestError
 
@@ -15,6 +17,8 @@ Value = TypeVar("Value")
 
 ID_HEADER = "X-Request-ID"
 DEADLINE_HEADER = "X-Deadline-Ms"
+KEY_HEADER = "X-API-Key"
+SCHEME = "Bearer"
 MAX_DEADLINE_MS = 999_999_999
 VIEWS = ("ids", "overlay")
 """What the picture of an answer shows; the first is the default."""
@@ -96,3 +100,27 @@ async def wait_until_gone(request: Request) -> None:
     """Return when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def check_key(request: Request, keys: tuple[str, ...]) -> None:
+    """Refuse a request without a configured key in either header; every key is compared, in constant time.
+
+    Raises:
+        RequestError: 401.
+    """
+    if not keys:
+        return
+    given = [request.headers.get(KEY_HEADER, "")]
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == SCHEME.lower():
+        given.append(token.strip())
+    fits = [hmac.compare_digest(word.encode(), key.encode()) for word in given for key in keys]
+    if not any(fits):
+        raise RequestError.key_missing()
+
+
+def key_schemes(keys: tuple[str, ...]) -> list[Any]:
+    """Both ways to send a key, for /docs to ask for one where keys are configured. `check_key` does the comparison."""
+    if not keys:
+        return []
+    return [Security(APIKeyHeader(name=KEY_HEADER, auto_error=False)), Security(HTTPBearer(auto_error=False))]

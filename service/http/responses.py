@@ -7,8 +7,8 @@ from starlette.types import Receive, Scope, Send
 
 from model.interface.overlay import draw_overlay
 from model.interface.panoptic import Panoptic, Pixels
+from service.http.body import Uploads
 from service.http.forms import AnswerForm, Facts
-from service.http.uploads import Uploads
 
 SENT_AT_ONCE_BYTES = 1 << 18
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from model.interface.scale import padded_size
 from service.batching.admission import Admission
 from service.batching.batcher import Batcher
 from service.errors import ServiceError
@@ -49,7 +50,7 @@ class Engine:
         began = time.monotonic()
         deadline = began + seconds
         height, width = image.shape[:2]
-        rows, columns = SERVED.padded_size(height, width)
+        rows, columns = padded_size(height, width, **SERVED.metadata.test_scale)
         try:
             found = await admitted(
                 self.batcher, (image, deadline), (rows, columns), (height * width, rows * columns), deadline

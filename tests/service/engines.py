@@ -12,8 +12,8 @@ from model.interface.codec import encode_png
 from model.interface.panoptic import Panoptic
 from model.interface.served import ServedModel
 from service.engine import Engine, Timing
+from service.http.body import Upload
 from service.http.negotiation import choose_form
-from service.http.uploads import Upload
 from service.metrics import Metrics
 from tests.service.emulated import SERVED, answer, image
 from tests.service.halves import settings

@@ -11,7 +11,7 @@ import pytest
 
 from model.interface.codec import encode_png
 from service.errors import DeadlineExceededError, ImageRefusedError, QueueFullError
-from service.http.uploads import Upload, Uploads
+from service.http.body import Upload, Uploads
 from service.image_work import ENCODED_AT_ONCE_PIXELS, LARGE_WORK, ImageWork, Lanes
 from tests.service.devices import in_loop
 from tests.service.emulated import image

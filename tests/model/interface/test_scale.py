@@ -15,6 +15,7 @@ from model.interface.scale import padded_size
         (960, 1280, (480, 640)),
         (100, 100, (480, 480)),
         (479, 641, (480, 672)),
+        (720, 960, (480, 640)),
     ],
 )
 def test_padded_size_is_the_next_multiple_of_32_of_the_resized_sides(

@@ -8,11 +8,11 @@ import pytest
 from fastapi import Request
 
 from service.errors import ClientGoneError, RequestError
-from service.http.request import deadline_seconds, parse_view, request_id, unless_gone
+from service.http.request import check_key, deadline_seconds, key_schemes, parse_view, request_id, unless_gone
 
 
-def request(query: str = "", receive: Any = None, **headers: str) -> Request:
-    lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+def request(query: str = "", receive: Any = None, charset: str = "utf-8", **headers: str) -> Request:
+    lines = [(name.replace("_", "-").encode(), value.encode(charset)) for name, value in headers.items()]
     return Request({"type": "http", "query_string": query.encode(), "headers": lines}, receive)
 
 
@@ -128,3 +128,50 @@ def test_an_error_of_the_work_is_passed_on() -> None:
             await unless_gone(request(receive=never), work())
 
     run(scenario)
+
+
+KEYS = ("one", "zwö")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_api_key": "one"},
+        {"x_api_key": "zwö"},
+        {"authorization": "Bearer one"},
+        {"authorization": "bearer  one "},
+        {"authorization": "Bearer three", "x_api_key": "one"},
+        {"authorization": "Bearer one", "x_api_key": "three"},
+    ],
+)
+def test_a_key_that_fits_in_either_header_is_enough(headers: dict[str, str]) -> None:
+    check_key(request(charset="latin-1", **headers), KEYS)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x_api_key": ""},
+        {"x_api_key": "three"},
+        {"x_api_key": "on"},
+        {"x_api_key": "one,zwö"},
+        {"authorization": "one"},
+        {"authorization": "Basic one"},
+        {"authorization": "Bearer"},
+    ],
+)
+def test_anything_else_is_401(headers: dict[str, str]) -> None:
+    with pytest.raises(RequestError) as refusal:
+        check_key(request(charset="latin-1", **headers), KEYS)
+    assert refusal.value.status == 401
+
+
+def test_without_configured_keys_nothing_is_asked() -> None:
+    check_key(request(), ())
+    assert key_schemes(()) == []
+
+
+def test_docs_ask_for_a_key_in_both_ways() -> None:
+    schemes = [security.dependency.model.model_dump() for security in key_schemes(KEYS)]
+    assert [(scheme.get("name"), scheme.get("scheme")) for scheme in schemes] == [("X-API-Key", None), (None, "bearer")]

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from model.interface.panoptic import Panoptic, Segment
+from service.http.body import Uploads
 from service.http.forms import FORMS, Png
 from service.http.responses import SENT_AT_ONCE_BYTES, CountedResponse, build, describe
-from service.http.uploads import Uploads
 
 CAR = Segment(1, 26, "car", True, 0.9, area=3, bbox=(0, 0, 3, 1))
 TOP = Panoptic(np.array([[1, 1, 1], [0, 0, 0]], np.uint8), (CAR,))
