@@ -65,7 +65,7 @@ def open_network(source: str, size: tuple[int, int], instances: int, device: str
         torch.manual_seed(0)
         network = CONFIGURATIONS[source](**sides).eval()
         initialise(network)
-        network.candidates = StandIns(0.05, 0.0, instances)
+        network.candidates = StandIns(score_threshold=0.05, panoptic_threshold=0.0, nms_threshold=0.5, limit=instances)
     else:
         checkpoint = Checkpoint.of_archive(Path(source))
         checkpoint.test_scale |= sides

@@ -47,7 +47,7 @@ def test_masks_over_many_blocks_are_dropped_as_the_plain_head_does() -> None:
     logits[3, 10:] = -2
     classes = torch.tensor([1, 1, 2, 1])
     assert size * size > masks.PIXELS * masks.BLOCKS
-    assert plain.prune_masks(boxes, logits, classes, size, size)[0] == [0, 2]
+    assert plain.prune_masks(boxes, logits, classes, 0.3, size, size)[0] == [0, 2]
     assert kept_of_one_image(boxes, logits, classes, size) == [0, 2]
 
 
