@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--part measures in float32")
     if args.threads:
         torch.set_num_threads(args.threads)
-    memory.keep()
+    memory.keep_freed_memory()
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:
