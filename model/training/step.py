@@ -125,7 +125,7 @@ class TrainingStep(nn.Module):
             regions.append(targets.describe_regions(candidates[chosen], objects, classes, sample.scale))
         return regions
 
-    def keep_objects(self, sample: Sample) -> Tensor:
+    def draw_objects(self, sample: Sample) -> Tensor:
         """Indices of the objects that get a channel in the panoptic loss: 70 % of them, in random order."""
         count = max(int(len(sample.boxes) * 0.7), 1)
         return targets.draw(torch.arange(len(sample.boxes), device=sample.boxes.device), count)
@@ -158,7 +158,7 @@ class TrainingStep(nn.Module):
 
     def panoptic_loss(self, logits: Tensor, pyramid: Pyramid, samples: list[Sample]) -> Tensor:
         """Cross entropy of the panoptic channels at stride 4; the mean counts ignored pixels too (quirk Q20)."""
-        kept = [self.keep_objects(sample) for sample in samples]
+        kept = [self.draw_objects(sample) for sample in samples]
         boxes = [s.boxes[k] * s.scale for s, k in zip(samples, kept, strict=True)]
         classes = [s.classes[k] for s, k in zip(samples, kept, strict=True)]
         drawn = self.mask_logits(pyramid, boxes, torch.cat(classes)).split([len(b) for b in boxes])

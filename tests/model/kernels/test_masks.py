@@ -17,7 +17,7 @@ def kept_of_one_image(boxes: Tensor, logits: Tensor, classes: Tensor, size: int)
     count = len(boxes)
     owner, starts = torch.zeros(count, dtype=torch.long), torch.tensor([0, count], dtype=torch.int32)
     given = [tensor.to(DEVICE) for tensor in (boxes, logits, classes, owner, starts)]
-    kept = masks.keep(masks.place(*given[:3]), *given[3:], max_per_class=count, overlap=0.3, size=(size, size))
+    kept = masks.prune(masks.place(*given[:3]), *given[3:], max_per_class=count, overlap=0.3, size=(size, size))
     return torch.where(kept.cpu())[0].tolist()
 
 
