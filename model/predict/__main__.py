@@ -31,7 +31,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=positive, default=1, help="photos of one padded size at a time (default: 1)")
     parser.add_argument("--threads", type=positive, default=2, help="threads that decode photos (default: 2)")
     parser.add_argument(
-        "--max-pixels", type=int, default=40_000_000, help="largest photo that is decoded (default: 40 million pixels)"
+        "--max-pixels",
+        type=positive,
+        default=40_000_000,
+        help="largest photo that is decoded (default: 40 million pixels)",
     )
     add_device(parser)
     parser.add_argument(
