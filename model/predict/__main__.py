@@ -46,6 +46,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parse(argv)
+    if args.out.exists() and not args.out.is_dir():
+        raise CommandError(f"{args.out} is a file. Name a folder to write with --out.")
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
     segment = on_ray(options) if args.ray else PhotoSegmenter(options).segment
     metadata = archive.read_metadata(args.archive)
