@@ -1,4 +1,4 @@
-"""What every command of this package shares: its parser, common arguments, and how it ends.
+"""The parts that every command of this package shares: its parser, common arguments, and how it ends.
 
 A command exits with 0, with 2 for bad usage, or with 1 and one line that says what to do.
 """

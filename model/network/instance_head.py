@@ -11,7 +11,9 @@ from model.network.structures import PaddedDetections, Pyramid
 
 
 def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
-    """The level 0..3 (P2..P5) that each box is pooled from: P4 from the canonical side on, one finer for each halving.
+    """The level 0..3 (P2..P5) that each box is pooled from.
+
+    Boxes of at least `canonical_side` take P4, those of twice that side P5; each halving takes one level finer.
 
     Args:
         boxes: (R, 4) with inclusive ends (quirk Q2).
@@ -31,7 +33,7 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
         pyramid: features of the batch.
         boxes: per image (R_i, 4) xyxy in pixels of the resized image.
         size: rows and columns of the result.
-        canonical_side: see `pyramid_levels`.
+        canonical_side: side of the smallest box that is pooled from P4, pixels.
 
     Returns:
         (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for no boxes.
@@ -131,8 +133,8 @@ class Candidates(nn.Module):
     def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         """Detections for the panoptic head, of a batch at once: suppression over all classes together (quirk Q11).
 
-        With a threshold below 0.5 a proposal can be a detection of several classes, so the P best pairs of proposal and
-        class compete.
+        With a `panoptic_threshold` below 0.5 a proposal can be a detection of several classes, so the P best pairs of
+        proposal and class compete.
 
         Args:
             boxes: (N, P, C, 4).

@@ -101,7 +101,7 @@ class UPSNet(nn.Module):
 
     @torch.jit.export
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
-        """What `forward` finds, with the semantic map and the detections for instance segmentation, for evaluation."""
+        """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
         batch = self.transform(images)
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
@@ -187,7 +187,7 @@ def published(
     things: int,
     stuff_area_limit: int,
 ) -> UPSNet:
-    """A network with what the four published configurations share (Xiong et al. 2019, section 4)."""
+    """A network with the numbers that the four published configurations share (Xiong et al. 2019, section 4)."""
     width, regions = 256, things + 1
     return UPSNet(
         transform=transform,

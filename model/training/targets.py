@@ -1,4 +1,4 @@
-"""What each head should answer: labels and deltas of anchors and regions, masks, and panoptic channels."""
+"""The answers that the heads learn: labels and deltas of anchors and regions, masks, and panoptic channels."""
 
 from typing import NamedTuple
 
