@@ -69,6 +69,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the file is missing, or `save` did not write it.
         """
+        check_exists(path)
         try:
             with safe_open(path, "pt") as file:
                 fields = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
@@ -116,6 +117,16 @@ class Checkpoint:
         return network
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a path where there is no file.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file. Name a checkpoint.")
+
+
 def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSNet:
     """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
@@ -147,8 +158,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """The tensors of a published file by name, read without running the code that a pickle can hold.
 
     Raises:
-        CheckpointError: the file is not a plain dictionary of tensors.
+        CheckpointError: the file is missing, or not a plain dictionary of tensors.
     """
+    check_exists(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of any class on damaged files

@@ -1,9 +1,10 @@
-"""What every command of this package shares: its parser, common arguments, and how it ends.
+"""The parts that every command of this package shares: its parser, common arguments, and how it ends.
 
 A command exits with 0, with 2 for bad usage, or with 1 and one line that says what to do.
 """
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -60,6 +61,30 @@ def positive(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return int(text)
+
+
+def not_negative(text: str) -> int:
+    """A whole number from 0, for an argument's `type`."""
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def number(text: str, largest: float = sys.float_info.max) -> float:
+    """A number from 0 to `largest`, for an argument's `type`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= largest:
+        limit = f"from 0 to {largest:g}" if largest < sys.float_info.max else "0 or more"
+        raise argparse.ArgumentTypeError(f"expected a number, {limit}, got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for an argument's `type`."""
+    return number(text, largest=1)
 
 
 def positives(text: str) -> list[int]:

@@ -13,7 +13,7 @@ import torchvision
 
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
-from model.command import new_parser, positive, run
+from model.command import new_parser, not_negative, positive, run, share
 from model.interface.metadata import Metadata
 from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
@@ -37,7 +37,7 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
     """Script a checkpoint's network and describe it.
 
     Args:
-        checkpoint: weights, configuration and what the archive is to say of them.
+        checkpoint: weights, configuration, and the facts that go into the metadata.
         source_sha256: digest of the checkpoint's file.
         name: the model's name, as clients will see it.
         half: store the weights in half precision, in a file of half the size; a CPU still serves them in float32.
@@ -84,8 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--name", help="the model's name, as clients see it (default: the name of the archive's file)")
     parser.add_argument("--short-side", type=positive, help="test scale: length of the short side, pixels")
     parser.add_argument("--long-side", type=positive, help="test scale: largest length of the long side, pixels")
-    parser.add_argument("--score", type=float, help="smallest score of an instance in the panoptic answer")
-    parser.add_argument("--stuff-area", type=int, help="smallest area of a stuff segment, pixels of the photo")
+    parser.add_argument("--score", type=share, help="smallest score of an instance in the panoptic answer")
+    parser.add_argument("--stuff-area", type=not_negative, help="smallest area of a stuff segment, pixels of the photo")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     args = parser.parse_args(argv)
     checkpoint = Checkpoint.load(args.checkpoint)

@@ -7,7 +7,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # see mallopt(3)
 _UNLIMITED = 2**31 - 1
 
 
-def keep() -> None:
+def keep_freed_memory() -> None:
     """Let the process keep freed memory from now on. Only glibc can; elsewhere nothing happens.
 
     By default, the kernel maps each large tensor anew and fills it with zeros first, which takes time.

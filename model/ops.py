@@ -35,8 +35,8 @@ _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int si
 def conv3x3(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3 x 3 convolution with stride 1 and padding 1: (N, C, H, W), (O, C, 3, 3), (O,) -> (N, O, H, W).
 
-    On a CPU large ones are done by `winograd`. Small ones would not repay its transforms, a GPU's library chooses for
-    itself, and with gradients only torch's form has a backward.
+    On a CPU, `winograd` computes large ones; small ones would not repay its transforms. A GPU's library chooses its own
+    way. With gradients torch's form is used, the only one with a backward.
     """
     large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048
     if large and not features.is_cuda and features.dtype == torch.float32 and not torch.is_grad_enabled():
@@ -149,7 +149,7 @@ def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int =
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is installed and finds the C compiler that it needs; warns once where it is not so."""
+    """Whether Triton is installed and finds the C compiler that it needs; warns once where one is missing."""
     missing = ""
     if importlib.util.find_spec("triton") is None:
         missing = "Triton is not installed"

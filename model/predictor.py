@@ -81,7 +81,7 @@ class Predictor:
         device = choose_device(device)
         precision = choose_precision(precision, device)
         if device == "cpu":
-            memory.keep()
+            memory.keep_freed_memory()
         self._network, metadata = archive.load(path, device)
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)

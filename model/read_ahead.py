@@ -1,4 +1,4 @@
-"""Files read while those before them are worked on."""
+"""Files that are read while earlier ones are worked on."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable

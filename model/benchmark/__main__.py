@@ -65,7 +65,7 @@ def open_network(source: str, size: tuple[int, int], instances: int, device: str
         torch.manual_seed(0)
         network = CONFIGURATIONS[source](**sides).eval()
         initialise(network)
-        network.candidates = StandIns(0.05, 0.0, instances)
+        network.candidates = StandIns(score_threshold=0.05, panoptic_threshold=0.0, nms_threshold=0.5, limit=instances)
     else:
         checkpoint = Checkpoint.of_archive(Path(source))
         checkpoint.test_scale |= sides
@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--part measures in float32")
     if args.threads:
         torch.set_num_threads(args.threads)
-    memory.keep()
+    memory.keep_freed_memory()
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:

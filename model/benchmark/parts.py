@@ -18,6 +18,7 @@ from model.ops import deform_conv2d
 
 STUFF, THINGS = 53, 80
 CHANNELS = 256
+OVERLAP = 0.3
 
 
 def random_things(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +39,7 @@ def panoptic_head(height: int, width: int, instances: int, rounds: int, device: 
     coarse = 3 * torch.randn(1, STUFF + THINGS, height // 32, width // 32, generator=generator)
     logits = F.interpolate(coarse, scale_factor=8.0, mode="bilinear", align_corners=False)[0].to(device)
     boxes, masks, classes = (tensor.to(device) for tensor in random_things(instances, height, width))
-    ours, theirs = PanopticHead(STUFF), PlainPanopticHead(STUFF)
+    ours, theirs = PanopticHead(STUFF, OVERLAP), PlainPanopticHead(STUFF, OVERLAP)
     found = Detections(boxes, boxes.new_ones(len(boxes)), classes, masks, int(classes.bincount().max()))
     runs: dict[str, Run] = {
         "ours": lambda: ours(logits[None], [found])[0],

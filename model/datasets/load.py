@@ -44,10 +44,12 @@ def read_id_list(text: str) -> set[int]:
     """Image ids from FILE:KEY, a JSON object that lists them under KEY.
 
     Raises:
-        AnnotationError: the file has no such list.
+        AnnotationError: the file cannot be read, or has no such list.
     """
     file, _, key = text.rpartition(":")
     try:
         return {int(number) for number in json.loads(Path(file).read_text(encoding="utf-8"))[key]}
+    except OSError as error:
+        raise AnnotationError(f"--ids {text}: {file} cannot be read: {error.strerror}. Expected FILE:KEY.") from error
     except (KeyError, TypeError, ValueError) as error:
         raise AnnotationError(f"{text}: expected FILE:KEY with a list of image ids under KEY.") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from model.command import CommandError, add_archive, add_device, new_parser, positives, run
+from model.command import CommandError, add_archive, add_device, new_parser, not_negative, positives, run
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, read_photo
 from model.evaluate.multi_scale import MultiScale
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--worst", type=Path, help="folder to draw the ten images with the lowest PQ in")
     parser.add_argument(
         "--processes",
-        type=int,
+        type=not_negative,
         help="processes that score answers (default: on CUDA one a core, at most 8; on a CPU 0)",
     )
     parser.add_argument(
@@ -69,8 +69,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--flip", action="store_true", help="multi-scale testing: each view also mirrored")
     add_device(parser)
     args = parser.parse_args(argv)
-    if args.processes is not None and args.processes < 0:
-        parser.error("--processes must be 0 or more")
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
     if not annotations.images:
         raise CommandError(f"{args.annotations} has no images to evaluate on.")

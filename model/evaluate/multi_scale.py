@@ -128,7 +128,7 @@ class MultiScale:
         batch = transform([image.flip(2) if mirrored else image])
         pyramid = network.features(batch.pixels)
         proposals = drop_padding(network.rpn(pyramid, batch.sizes)[0]).boxes
-        logits, deltas = network.box_head(pool(pyramid, [proposals], 7, network.canonical_side))
+        logits, deltas = network.box_head(pool(pyramid, [proposals], network.box_head.side, network.canonical_side))
         boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
         semantic = network.semantic_head(pyramid).float()[0]
         scores = logits.float().softmax(1)
@@ -139,12 +139,13 @@ class MultiScale:
     ) -> Detections:
         """Detections from chosen boxes, scores and classes in the frame, with the mean of the views' masks."""
         boxes, scores, classes = chosen
+        mask_head = self.network.mask_head
         masks = []
         for view in views:
             in_view = mirror(boxes, width * scale) if view.mirrored else boxes
             in_view = in_view if view.scale == scale else in_view * (view.scale / scale)
-            pooled = pool(view.pyramid, [in_view], 14, self.network.canonical_side)
-            drawn = self.network.mask_head.of_class(pooled, classes)
+            pooled = pool(view.pyramid, [in_view], mask_head.side, self.network.canonical_side)
+            drawn = mask_head.of_class(pooled, classes)
             masks.append(drawn.flip(2) if view.mirrored else drawn)
         return Detections(boxes, scores, classes, torch.stack(masks).mean(0), len(classes))
 

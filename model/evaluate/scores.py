@@ -20,7 +20,7 @@ from model.predictor import Analysis
 from model.read_ahead import read_ahead
 
 AHEAD = 4
-"""Photos that are decoded, or scored, while the network works on another."""
+"""Photos that are decoded ahead, and answers waiting to be scored."""
 
 
 class Analyzer(Protocol):
@@ -50,7 +50,7 @@ class ImageScores:
 
 
 def score_image(record: ImageRecord, found: Analysis, categories: Labels, with_ap: bool) -> ImageScores:
-    """Compare what was found in one image with its annotation.
+    """Compare the answer for one image with its annotation.
 
     Raises:
         AnnotationError: the annotation contradicts itself.

@@ -1,4 +1,4 @@
-"""Bytes to RGB pixels, and maps to PNG. Everything that bytes can do wrong is caught here."""
+"""Bytes to RGB pixels, and maps to PNG. Every fault of an image file is caught here."""
 
 import contextlib
 import io
@@ -151,7 +151,7 @@ def _as_image_errors(content: bytes) -> Iterator[None]:
 
 
 def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
-    """The pixels that Pillow would give, a third faster; None for a JPEG that is left to Pillow.
+    """The same pixels as Pillow's, a third faster; None leaves the file to Pillow.
 
     Args:
         content: the file.

@@ -11,13 +11,13 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an archive tells about its model.
+    """The facts about its model that an archive holds.
 
     Attributes:
         name: the model's name, as clients see it.
         configuration: name of the network's builder.
         categories: the classes that it tells apart.
-        thresholds: smallest scores and areas of what becomes a segment, by name.
+        thresholds: smallest scores and areas that make a segment, by name.
         test_scale: `short_side` and `long_side`, pixels.
         dataset: the data set that it was trained on.
         scores: measured scores by name; empty where none were measured.
@@ -40,12 +40,12 @@ class Metadata:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """As `metadata.json` holds it."""
+        """The content of `metadata.json`."""
         return {**asdict(self), "categories": self.categories.to_json()}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Metadata":
-        """Metadata from what `to_json` gave.
+        """Metadata from the output of `to_json`.
 
         Raises:
             ValueError: a field is missing, unknown or wrong.

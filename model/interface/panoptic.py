@@ -1,4 +1,4 @@
-"""An image and the answer to it, as numpy: what crosses between the service and the model."""
+"""An image and the answer to it, as numpy: they pass between the service and the model."""
 
 from dataclasses import dataclass
 

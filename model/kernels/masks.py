@@ -123,7 +123,7 @@ def _count_taken(  # type: ignore[no-untyped-def]
         tl.atomic_add(taken + i, tl.sum(total, 0))
 
 
-def keep(
+def prune(
     masks: Masks, owner: Tensor, starts: Tensor, max_per_class: int, overlap: float, size: tuple[int, int]
 ) -> Tensor:
     """Which candidates stay, (n,) bool: their mask is not empty, and loses at most `overlap` of it to better ones.

@@ -122,7 +122,7 @@ def panoptic(
     starts = torch.zeros(images + 1, dtype=torch.int32, device=logits.device)
     starts[1:] = torch.cumsum(torch.cat([starts[:1] + count for count in counts]), 0)
     placed = thing_masks.place(boxes, masks, classes)
-    kept = thing_masks.keep(placed, owner, starts, max_per_class, overlap, (4 * rows, 4 * columns))
+    kept = thing_masks.prune(placed, owner, starts, max_per_class, overlap, (4 * rows, 4 * columns))
     alive = torch.zeros(images, dtype=torch.int32, device=logits.device).index_add(0, owner, kept.int())
     first = starts[owner]
     lone = (torch.arange(len(boxes), device=logits.device) == first) & (alive[owner] == 0)  # quirks Q5, Q6

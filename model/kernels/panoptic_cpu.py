@@ -1,6 +1,6 @@
 """The panoptic decision on a CPU, and on a GPU without Triton: tile by tile, without the logits at full size.
 
-Those of one image at 800 x 1344 with 53 stuff classes and 100 instances would be 0.7 GB. Here each instance touches
+For one image at 800 x 1344 with 53 stuff classes and 100 instances they would take 0.7 GB. Here each instance touches
 its own box only, and the semantic logits are enlarged tile by tile, only of the classes that can win in the tile. An
 enlarged logit lies between the four that it comes from. So a class loses between four logits if its largest of them is
 below the smallest of another class. `model.network.plain` is the same arithmetic written plainly; the results are
@@ -19,7 +19,7 @@ MIN_EXTENT = 33  # least sum of a tile's sides: torch's enlargement rounds other
 
 
 class Span(NamedTuple):
-    """A piece of an axis of the logits, and what must be enlarged for it.
+    """A piece of an axis of the logits, and the positions to enlarge for it.
 
     Attributes:
         low: first position to enlarge.
@@ -110,7 +110,7 @@ def prune_masks(
 def instance_maxima(
     logits: Tensor, boxes: Tensor, classes: Tensor, windows: list[Tensor], stuff: int
 ) -> tuple[InstanceMaxima, Tensor]:
-    """What the instances reach inside their boxes.
+    """The highest logits of the instances inside their boxes.
 
     Args:
         logits: (S, h, w) semantic logits.

@@ -11,6 +11,11 @@ from torch import Tensor
 
 from model import ops
 
+Weights = tuple[float, float, float, float]
+
+PROPOSAL_WEIGHTS: Weights = (1.0, 1.0, 1.0, 1.0)  # of the deltas x, y, width and height of an anchor
+BOX_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)  # of those of a proposal, for a class
+
 
 def areas(boxes: Tensor) -> Tensor:
     """(N, 4) -> (N,) pixels covered."""
@@ -31,8 +36,8 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / (areas(a)[:, None] + areas(b)[None, :] - intersection)
 
 
-def encode(boxes: Tensor, targets: Tensor, weights: list[float]) -> Tensor:
-    """The deltas that move `boxes` (N, 4) to `targets` (N, 4), as (N, 4)."""
+def encode(boxes: Tensor, targets: Tensor, weights: Weights = PROPOSAL_WEIGHTS) -> Tensor:
+    """The deltas that move `boxes` (N, 4) to `targets` (N, 4), times the weights, as (N, 4)."""
     width = boxes[:, 2] - boxes[:, 0] + 1
     height = boxes[:, 3] - boxes[:, 1] + 1
     target_width = targets[:, 2] - targets[:, 0] + 1
@@ -44,13 +49,13 @@ def encode(boxes: Tensor, targets: Tensor, weights: list[float]) -> Tensor:
     return torch.stack([dx, dy, dw, dh], dim=1)
 
 
-def decode(boxes: Tensor, deltas: Tensor, weights: list[float]) -> Tensor:
+def decode(boxes: Tensor, deltas: Tensor, weights: Weights = PROPOSAL_WEIGHTS) -> Tensor:
     """Move boxes by deltas.
 
     Args:
         boxes: (N, 4).
         deltas: (N, 4 K), K moves of each box; a log ratio is capped at log(1000 / 16).
-        weights: the four numbers the deltas were multiplied by.
+        weights: the four numbers that the deltas were multiplied by.
 
     Returns:
         (N, 4 K).

@@ -45,8 +45,8 @@ class ImageTransform(nn.Module):
     """Subtracts the mean, resizes to the test scale, pads to a multiple of 32.
 
     Args:
-        mean: what is subtracted from R, G and B, grey levels.
-        std: what R, G and B are divided by then; 1 in the published networks.
+        mean: means of R, G and B, which are subtracted, in grey levels.
+        std: deviations of R, G and B, which the differences are divided by; 1 in the published networks.
         short_side: length of the resized short side, pixels.
         long_side: largest length of the resized long side, pixels.
     """

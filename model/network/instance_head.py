@@ -11,7 +11,9 @@ from model.network.structures import PaddedDetections, Pyramid
 
 
 def pyramid_levels(boxes: Tensor, canonical_side: float) -> Tensor:
-    """The level 0..3 (P2..P5) that each box is pooled from: P4 from the canonical side on, one finer for each halving.
+    """The level 0..3 (P2..P5) that each box is pooled from.
+
+    Boxes of at least `canonical_side` take P4, those of twice that side P5; each halving takes one level finer.
 
     Args:
         boxes: (R, 4) with inclusive ends (quirk Q2).
@@ -31,7 +33,7 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
         pyramid: features of the batch.
         boxes: per image (R_i, 4) xyxy in pixels of the resized image.
         size: rows and columns of the result.
-        canonical_side: see `pyramid_levels`.
+        canonical_side: side of the smallest box that is pooled from P4, pixels.
 
     Returns:
         (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for no boxes.
@@ -47,15 +49,17 @@ class BoxHead(nn.Module):
     """Two linear layers, then class logits and box deltas.
 
     Args:
-        in_features: how many numbers a pooled region has, C * 7 * 7.
+        in_channels: channels of the pyramid.
+        side: rows and columns of a pooled region, S.
         width: outputs of each of the two layers.
         classes: number of classes, background included.
         norm: makes the norm after each layer; the published networks have none.
     """
 
-    def __init__(self, in_features: int, width: int, classes: int, norm: Norm = nn.Identity) -> None:
+    def __init__(self, in_channels: int, side: int, width: int, classes: int, norm: Norm = nn.Identity) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(in_features, width)
+        self.side = side
+        self.fc1 = nn.Linear(in_channels * side * side, width)
         self.norm1 = norm(width)
         self.fc2 = nn.Linear(width, width)
         self.norm2 = norm(width)
@@ -63,25 +67,29 @@ class BoxHead(nn.Module):
         self.deltas = nn.Linear(width, 4 * classes)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, C, 7, 7) -> logits (R, classes), 0 = background, and deltas (R, 4 classes)."""
+        """(R, C, S, S) -> logits (R, classes), 0 = background, and deltas (R, 4 classes)."""
         hidden = F.relu_(self.norm1(self.fc1(pooled.flatten(1))))
         hidden = F.relu_(self.norm2(self.fc2(hidden)))
         return self.logits(hidden), self.deltas(hidden)
 
 
 class MaskHead(nn.Module):
-    """Convolutions, then a transposed convolution to 28 x 28: a mask for each class.
+    """Convolutions, then a transposed convolution that doubles the sides: a mask for each class.
 
     Args:
         in_channels: channels of the pyramid.
+        side: rows and columns of a pooled region, S; a mask has twice as many.
         width: channels of each convolution.
         depth: how many convolutions there are.
         classes: number of classes, background included (its mask is unused).
         norm: makes the norm after each convolution; the published networks have none.
     """
 
-    def __init__(self, in_channels: int, width: int, depth: int, classes: int, norm: Norm = nn.Identity) -> None:
+    def __init__(
+        self, in_channels: int, side: int, width: int, depth: int, classes: int, norm: Norm = nn.Identity
+    ) -> None:
         super().__init__()
+        self.side = side
         layers: list[nn.Module] = []
         for i in range(depth):
             layers += [nn.Conv2d(width if i else in_channels, width, 3, padding=1), norm(width), nn.ReLU(inplace=True)]
@@ -90,11 +98,11 @@ class MaskHead(nn.Module):
         self.logits = nn.Conv2d(width, classes, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(R, C, 14, 14) -> logits (R, classes, 28, 28)."""
+        """(R, C, S, S) -> logits (R, classes, 2 S, 2 S)."""
         return self.logits(F.relu_(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
 
     def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
-        """Mask logits of each region's class, float32: (R, C, 14, 14), (R,) -> (R, 28, 28)."""
+        """Mask logits of each region's class, float32: (R, C, S, S), (R,) -> (R, 2 S, 2 S)."""
         logits = self.forward(pooled)
         return logits[torch.arange(len(classes), device=classes.device), classes].float()
 
@@ -105,25 +113,28 @@ class Candidates(nn.Module):
     Args:
         score_threshold: a class score above it is a detection for instance segmentation.
         panoptic_threshold: a class score above it is a detection for the panoptic head.
+        nms_threshold: a box is suppressed by a better one if their IoU is above this.
         limit: how many detections of an image are kept.
     """
 
-    def __init__(self, score_threshold: float, panoptic_threshold: float, limit: int) -> None:
+    def __init__(self, score_threshold: float, panoptic_threshold: float, nms_threshold: float, limit: int) -> None:
         super().__init__()
         self.score_threshold = score_threshold
         self.panoptic_threshold = panoptic_threshold
+        self.nms_threshold = nms_threshold
         self.limit = limit
+        self.box_weights = box_ops.BOX_WEIGHTS
 
     def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
         """The box of each class, clipped to an image of this height and width: (P, 4), (P, 4 C) -> (P, C, 4)."""
-        boxes = box_ops.decode(proposals, deltas.float(), [10.0, 10.0, 5.0, 5.0])
+        boxes = box_ops.decode(proposals, deltas.float(), self.box_weights)
         return box_ops.clip(boxes.view(len(proposals), -1, 4), size[0], size[1])
 
     def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         """Detections for the panoptic head, of a batch at once: suppression over all classes together (quirk Q11).
 
-        With a threshold below 0.5 a proposal can be a detection of several classes, so the P best pairs of proposal and
-        class compete.
+        With a `panoptic_threshold` below 0.5 a proposal can be a detection of several classes, so the P best pairs of
+        proposal and class compete.
 
         Args:
             boxes: (N, P, C, 4).
@@ -139,7 +150,7 @@ class Candidates(nn.Module):
         row = torch.div(order, things, rounding_mode="floor")
         classes = order % things + 1
         boxes = box_ops.gather_rows(boxes.flatten(1, 2), row * (things + 1) + classes)
-        kept = box_ops.batched_nms(boxes, 0.5)
+        kept = box_ops.batched_nms(boxes, self.nms_threshold)
         found, order = box_ops.top_scores(torch.where(kept, found, -1.0), found.size(1))
         boxes, classes = box_ops.gather_rows(boxes, order), classes.gather(1, order)
         last = min(self.limit, found.size(1)) - 1
@@ -167,7 +178,7 @@ class Candidates(nn.Module):
         classes: list[Tensor] = []
         for c in range(1, scores.size(1)):
             found = torch.where(scores[:, c] > self.score_threshold)[0]
-            found = found[box_ops.nms(boxes[found, c], scores[found, c], 0.5)]
+            found = found[box_ops.nms(boxes[found, c], scores[found, c], self.nms_threshold)]
             rows.append(found)
             classes.append(torch.full_like(found, c))
         row, kind = torch.cat(rows), torch.cat(classes)

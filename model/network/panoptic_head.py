@@ -24,7 +24,7 @@ class PanopticHead(nn.Module):
         overlap: share of its mask that a candidate may lose to better ones of its class.
     """
 
-    def __init__(self, stuff: int, overlap: float = 0.3) -> None:
+    def __init__(self, stuff: int, overlap: float) -> None:
         super().__init__()
         self.stuff = stuff
         self.overlap = overlap

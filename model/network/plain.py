@@ -18,7 +18,7 @@ from model.ops import deform_conv2d_torchvision
 
 
 def prune_masks(
-    boxes: Tensor, mask_logits: Tensor, classes: Tensor, height: int, width: int
+    boxes: Tensor, mask_logits: Tensor, classes: Tensor, overlap: float, height: int, width: int
 ) -> tuple[list[int], Tensor]:
     """Drop candidates whose mask is empty or mostly taken by better ones of the same class (quirk Q10).
 
@@ -26,6 +26,7 @@ def prune_masks(
         boxes: (n, 4) by descending score.
         mask_logits: (n, 28, 28).
         classes: (n,).
+        overlap: share of its mask that a candidate may lose.
         height: rows of the canvas.
         width: columns of the canvas.
 
@@ -47,7 +48,7 @@ def prune_masks(
         mask = plane > 0
         canvas = canvases.setdefault(int(classes[i]), torch.zeros_like(mask))
         taken = int((mask & canvas).sum())
-        if int(mask.sum()) == 0 or taken / int(mask.sum()) > 0.3:
+        if int(mask.sum()) == 0 or taken / int(mask.sum()) > overlap:
             continue
         canvas |= mask
         kept.append(i)
@@ -58,7 +59,7 @@ def prune_masks(
 
 
 def panoptic_logits(
-    semantic_logits: Tensor, stuff: int, boxes: Tensor, mask_logits: Tensor, classes: Tensor
+    semantic_logits: Tensor, stuff: int, boxes: Tensor, mask_logits: Tensor, classes: Tensor, overlap: float
 ) -> tuple[Tensor, list[int]]:
     """All channels of the panoptic head (Xiong et al. 2019, section 3).
 
@@ -68,12 +69,13 @@ def panoptic_logits(
         boxes: (n, 4) candidates by descending score.
         mask_logits: (n, 28, 28).
         classes: (n,) 1..T, or 0 for the placeholder.
+        overlap: share of its mask that a candidate may lose.
 
     Returns:
         (U + k + 1, H, W): stuff, kept instances, void; and the indices of the k kept candidates.
     """
     height, width = semantic_logits.shape[1:]
-    kept, masks = prune_masks(boxes, mask_logits, classes, height, width)
+    kept, masks = prune_masks(boxes, mask_logits, classes, overlap, height, width)
     planes = semantic_logits.new_zeros((len(kept), height, width))
     for plane, i in zip(planes, kept, strict=True):
         if classes[i] > 0:
@@ -94,11 +96,13 @@ class PlainPanopticHead(nn.Module):
 
     Args:
         stuff: number of stuff classes (U).
+        overlap: share of its mask that a candidate may lose to better ones of its class.
     """
 
-    def __init__(self, stuff: int) -> None:
+    def __init__(self, stuff: int, overlap: float) -> None:
         super().__init__()
         self.stuff = stuff
+        self.overlap = overlap
 
     def forward(self, semantic_logits: Tensor, detections: list[Detections]) -> list[PanopticDecision]:
         """The decision for each image, without the candidates that were dropped; arguments as of `PanopticHead`."""
@@ -107,7 +111,8 @@ class PlainPanopticHead(nn.Module):
     def decide(self, semantic_logits: Tensor, found: Detections) -> PanopticDecision:
         """The decision for one image: (S, H / 4, W / 4) logits and its candidates."""
         full = F.interpolate(semantic_logits[None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
-        logits, kept = panoptic_logits(full, self.stuff, found.boxes, found.mask_logits, found.classes)
+        candidates = found.boxes, found.mask_logits, found.classes
+        logits, kept = panoptic_logits(full, self.stuff, *candidates, self.overlap)
         return PanopticDecision(panoptic_map(logits), full.argmax(0).byte(), torch.tensor(kept, device=full.device))
 
 
@@ -141,5 +146,6 @@ def plainly(network: UPSNet) -> UPSNet:
                 setattr(module, name, PlainDeformableConv(child))
             elif isinstance(child, Conv3x3):
                 setattr(module, name, plain_conv(child))
-    network.panoptic_head = PlainPanopticHead(network.panoptic_head.stuff)  # type: ignore[assignment]
+    head = network.panoptic_head
+    network.panoptic_head = PlainPanopticHead(head.stuff, head.overlap)  # type: ignore[assignment]
     return network

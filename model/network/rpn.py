@@ -12,7 +12,12 @@ from model.network.structures import Proposals, Pyramid, RpnOutputs
 
 
 def propose(
-    outputs: RpnOutputs, anchors: list[Tensor], sizes: list[tuple[int, int]], pre_nms: int, post_nms: int
+    outputs: RpnOutputs,
+    anchors: list[Tensor],
+    sizes: list[tuple[int, int]],
+    pre_nms: int,
+    post_nms: int,
+    nms_threshold: float,
 ) -> list[Proposals]:
     """The best boxes of each image.
 
@@ -27,6 +32,7 @@ def propose(
         sizes: height and width of each image before padding.
         pre_nms: how many anchors of a level enter suppression.
         post_nms: how many boxes of a level, and of an image, are kept.
+        nms_threshold: a box is suppressed by a better one of its level if their IoU is above this.
 
     Returns:
         One `Proposals` for each image, by descending score, all with the same number of rows.
@@ -39,13 +45,13 @@ def propose(
         deltas = outputs.deltas[k].permute(0, 2, 3, 1).reshape(images, -1, 4)  # (N, 4 A, h, w) -> (N, h w A, 4)
         scores, order = box_ops.top_scores(logits.float().sigmoid(), pre_nms)
         deltas = box_ops.gather_rows(deltas, order).float().flatten(0, 1)
-        boxes = box_ops.decode(level_anchors[order.flatten()], deltas, [1.0, 1.0, 1.0, 1.0]).view(images, -1, 4)
+        boxes = box_ops.decode(level_anchors[order.flatten()], deltas).view(images, -1, 4)
         level_boxes.append(torch.stack([box_ops.clip(boxes[i], size[0], size[1]) for i, size in enumerate(sizes)]))
         level_scores.append(scores)
         longest = max(longest, scores.size(1))
     boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in level_boxes], dim=1)  # (N, levels, K, 4)
     scores = torch.stack([F.pad(s, [0, longest - s.size(1)], value=-1.0) for s in level_scores], dim=1)
-    kept = box_ops.batched_nms(boxes.flatten(0, 1), 0.7)
+    kept = box_ops.batched_nms(boxes.flatten(0, 1), nms_threshold)
     kept = kept & (kept.cumsum(1) <= post_nms)
     scores, order = box_ops.top_scores(torch.where(kept, scores.flatten(0, 1), -1.0).view(images, -1), post_nms)
     boxes = box_ops.gather_rows(boxes.flatten(1, 2), order)
@@ -64,23 +70,31 @@ class RegionProposalNetwork(nn.Module):
     Args:
         width: channels of the pyramid.
         anchors: makes the anchors of each level.
-        anchors_per_cell: how many anchors a cell has, one for each ratio.
         pre_nms: how many anchors of a level enter suppression.
         post_nms: how many boxes of a level, and of an image, are kept.
+        nms_threshold: a box is suppressed by a better one of its level if their IoU is above this.
         norm: makes the norm after the 3 x 3 convolution; the published networks have none.
     """
 
     def __init__(
-        self, width: int, anchors: Anchors, anchors_per_cell: int, pre_nms: int, post_nms: int, norm: Norm = nn.Identity
+        self,
+        width: int,
+        anchors: Anchors,
+        pre_nms: int,
+        post_nms: int,
+        nms_threshold: float,
+        norm: Norm = nn.Identity,
     ) -> None:
         super().__init__()
         self.conv = Conv3x3(width, width)
         self.norm = norm(width)
+        anchors_per_cell = anchors.cells.size(1)
         self.logits = nn.Conv2d(width, anchors_per_cell, 1)
         self.deltas = nn.Conv2d(width, 4 * anchors_per_cell, 1)
         self.anchors = anchors
         self.pre_nms = pre_nms
         self.post_nms = post_nms
+        self.nms_threshold = nms_threshold
 
     def head(self, pyramid: Pyramid) -> RpnOutputs:
         """Logits and deltas of every anchor."""
@@ -93,4 +107,5 @@ class RegionProposalNetwork(nn.Module):
 
     def forward(self, pyramid: Pyramid, sizes: list[tuple[int, int]]) -> list[Proposals]:
         """Proposals of each image, padding rows included; `sizes` are the heights and widths before padding."""
-        return propose(self.head(pyramid), self.level_anchors(pyramid), sizes, self.pre_nms, self.post_nms)
+        outputs, anchors = self.head(pyramid), self.level_anchors(pyramid)
+        return propose(outputs, anchors, sizes, self.pre_nms, self.post_nms, self.nms_threshold)

@@ -83,7 +83,7 @@ class Segments(nn.Module):
         """Segments of one image.
 
         Args:
-            decision: what the panoptic head decided, at the padded size.
+            decision: the panoptic head's, at the padded size.
             semantic_logits: (S, H / 4, W / 4).
             classes: (n,) classes of the candidates.
             scores: (n,) scores of the candidates.

@@ -41,7 +41,7 @@ class Pyramid(NamedTuple):
 
 
 class RpnOutputs(NamedTuple):
-    """What the proposal head says of every anchor, level by level (P2..P6).
+    """Logits and deltas of every anchor, level by level (P2..P6).
 
     Attributes:
         logits: per level (N, A, h, w), before the sigmoid.
@@ -65,7 +65,7 @@ class Proposals(NamedTuple):
 
 
 class BoxPredictions(NamedTuple):
-    """What the box head makes of the proposals of a batch.
+    """Boxes and scores that the box head predicts for the proposals of a batch.
 
     Attributes:
         boxes: (N, P, C, 4) float32, a box for each class, xyxy in pixels of the resized image.
@@ -111,7 +111,7 @@ class Detections(NamedTuple):
 
 
 class PanopticDecision(NamedTuple):
-    """What the panoptic head decides for one image, at the padded size, before merging.
+    """The panoptic head's decision for one image, at the padded size, before merging.
 
     Attributes:
         channels: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3).
@@ -146,7 +146,7 @@ class Analysis(NamedTuple):
     """Everything the network knows of one image, for evaluation.
 
     Attributes:
-        panoptic: what `forward` returns.
+        panoptic: the answer of `forward`.
         semantic: (H, W) uint8, semantic argmax at the original size.
         boxes: (D, 4) float32, xyxy in pixels of the original image.
         scores: (D,) float32.

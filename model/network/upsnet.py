@@ -101,7 +101,7 @@ class UPSNet(nn.Module):
 
     @torch.jit.export
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
-        """What `forward` finds, with the semantic map and the detections for instance segmentation, for evaluation."""
+        """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
         batch = self.transform(images)
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
@@ -130,7 +130,7 @@ class UPSNet(nn.Module):
         self, pyramid: Pyramid, proposals: list[Proposals], sizes: list[tuple[int, int]]
     ) -> BoxPredictions:
         """Boxes and scores of every proposal for each class; `sizes` are the heights and widths before padding."""
-        pooled = pool(pyramid, [p.boxes for p in proposals], 7, self.canonical_side)
+        pooled = pool(pyramid, [p.boxes for p in proposals], self.box_head.side, self.canonical_side)
         logits, deltas = self.box_head(pooled)
         counts = [len(p.boxes) for p in proposals]
         moves = deltas.float().split(counts)
@@ -166,7 +166,8 @@ class UPSNet(nn.Module):
 
     def masks(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> list[Tensor]:
         """Mask logits of each box for its class, per image (R_i, 28, 28)."""
-        drawn = self.mask_head.of_class(pool(pyramid, boxes, 14, self.canonical_side), classes)
+        pooled = pool(pyramid, boxes, self.mask_head.side, self.canonical_side)
+        drawn = self.mask_head.of_class(pooled, classes)
         return list(drawn.split([len(b) for b in boxes]))
 
     def merge(
@@ -186,7 +187,7 @@ def published(
     things: int,
     stuff_area_limit: int,
 ) -> UPSNet:
-    """A network with what the four published configurations share (Xiong et al. 2019, section 4)."""
+    """A network with the numbers that the four published configurations share (Xiong et al. 2019, section 4)."""
     width, regions = 256, things + 1
     return UPSNet(
         transform=transform,
@@ -195,13 +196,13 @@ def published(
         rpn=RegionProposalNetwork(
             width=width,
             anchors=Anchors(STRIDES, scale=8, ratios=RATIOS),
-            anchors_per_cell=len(RATIOS),
             pre_nms=1000,
             post_nms=1000,
+            nms_threshold=0.7,
         ),
-        box_head=BoxHead(in_features=width * 7 * 7, width=1024, classes=regions),
-        mask_head=MaskHead(in_channels=width, width=256, depth=4, classes=regions),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.6, limit=100),
+        box_head=BoxHead(in_channels=width, side=7, width=1024, classes=regions),
+        mask_head=MaskHead(in_channels=width, side=14, width=256, depth=4, classes=regions),
+        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.6, nms_threshold=0.5, limit=100),
         semantic_head=SemanticHead(widths=semantic_widths, classes=stuff + things),
         panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
         segments=Segments(stuff=stuff, stuff_area_limit=stuff_area_limit),
@@ -274,14 +275,14 @@ def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_sid
         rpn=RegionProposalNetwork(
             width=width,
             anchors=Anchors(STRIDES, scale=4, ratios=RATIOS),
-            anchors_per_cell=len(RATIOS),
             pre_nms=500,
             post_nms=300,
+            nms_threshold=0.7,
             norm=norm,
         ),
-        box_head=BoxHead(in_features=width * 7 * 7, width=256, classes=regions, norm=norm),
-        mask_head=MaskHead(in_channels=width, width=96, depth=2, classes=regions, norm=norm),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.5, limit=100),
+        box_head=BoxHead(in_channels=width, side=7, width=256, classes=regions, norm=norm),
+        mask_head=MaskHead(in_channels=width, side=14, width=96, depth=2, classes=regions, norm=norm),
+        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.5, nms_threshold=0.5, limit=100),
         semantic_head=SemanticHead(widths=[width, width, 64], classes=stuff + things, norm=norm, offset_limit=8.0),
         panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
         segments=Segments(stuff=stuff, stuff_area_limit=256),

@@ -31,7 +31,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=positive, default=1, help="photos of one padded size at a time (default: 1)")
     parser.add_argument("--threads", type=positive, default=2, help="threads that decode photos (default: 2)")
     parser.add_argument(
-        "--max-pixels", type=int, default=40_000_000, help="largest photo that is decoded (default: 40 million pixels)"
+        "--max-pixels",
+        type=positive,
+        default=40_000_000,
+        help="largest photo that is decoded (default: 40 million pixels)",
     )
     add_device(parser)
     parser.add_argument(
@@ -43,6 +46,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     args = parse(argv)
+    if args.out.exists() and not args.out.is_dir():
+        raise CommandError(f"{args.out} is a file. Name a folder to write with --out.")
     options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
     segment = on_ray(options) if args.ray else PhotoSegmenter(options).segment
     metadata = archive.read_metadata(args.archive)

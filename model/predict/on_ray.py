@@ -34,7 +34,7 @@ class ShardSegmenter:
 
     Args:
         folder: the working folder, in which relative paths are found.
-        options: what the command line says.
+        options: the command line's choices.
     """
 
     def __init__(self, folder: Path, options: Options) -> None:

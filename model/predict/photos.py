@@ -71,7 +71,7 @@ def find_photos(inputs: Sequence[Path], done: Mapping[str, str]) -> list[Photo]:
 
 @dataclass(frozen=True)
 class Options:
-    """How photos are segmented, as the command line says it.
+    """The command line's choices of how photos are segmented.
 
     Attributes:
         archive: path of the archive.
@@ -155,7 +155,7 @@ class PhotoSegmenter:
     """An archive, loaded, that segments photos and writes their files.
 
     Args:
-        options: what the command line says.
+        options: the command line's choices.
     """
 
     def __init__(self, options: Options) -> None:

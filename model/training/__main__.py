@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import Checkpoint, build_network
-from model.command import CommandError, new_parser, run
+from model.command import CommandError, new_parser, number, positive, run
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageRecord
 from model.interface.categories import Labels
@@ -40,9 +40,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--val-images", type=Path, help="folder of the validation photos (default: --images)")
     result.add_argument("--val-masks", type=Path, help="their PNGs (default: --masks)")
     result.add_argument("--val-ids", help="FILE:KEY, a JSON whose KEY lists the ids to validate on")
-    result.add_argument("--checkpoint-seconds", type=float, default=300, help="time between checkpoints (default: 300)")
-    result.add_argument("--steps", type=int, help="optimiser steps (default: the recipe's)")
-    result.add_argument("--minutes", type=float, help="end the run after so many minutes of training in all")
+    result.add_argument(
+        "--checkpoint-seconds", type=number, default=300, help="time between checkpoints (default: 300)"
+    )
+    result.add_argument("--steps", type=positive, help="optimiser steps (default: the recipe's)")
+    result.add_argument("--minutes", type=number, help="end the run after so many minutes of training in all")
     result.add_argument(
         "--device",
         default="auto",

@@ -94,7 +94,7 @@ def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
 
 
 class PanopticDataset:
-    """Samples as a recipe wants them; the same index and epoch give the same sample.
+    """Samples in the form that a recipe asks for; the same index and epoch give the same sample.
 
     Args:
         annotations: the photos.
@@ -187,7 +187,7 @@ def jitter_color(photo: Photo, recipe: Recipe, rng: random.Random) -> Photo:
 
 
 def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) -> Sample:
-    """The sample of a photo: resized, normalised and padded, with the box of what is left of each thing."""
+    """The sample of a photo: resized, normalised and padded, with the box of the visible part of each thing."""
     height, width = photo.semantic.shape
     size = (scaled_side(height, scale), scaled_side(width, scale))
     padded = (padded_side(size[0]), padded_side(size[1]))

@@ -1,4 +1,4 @@
-"""What a run leaves for people to read: a line of losses for each step, and TensorBoard files."""
+"""The record of a run, for people to read: a line of losses for each step, and TensorBoard files."""
 
 import fcntl
 import json

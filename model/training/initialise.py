@@ -65,7 +65,7 @@ def backbone_name(key: str) -> str | None:
 
 
 def load_backbone(network: UPSNet, path: Path, kind: str) -> None:
-    """Load ImageNet weights into the backbone: every tensor but those of offset convolutions, which they lack.
+    """Load ImageNet weights into the backbone: every tensor except in offset convolutions, which they lack.
 
     Args:
         network: network whose backbone is filled.
@@ -122,7 +122,7 @@ def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
 
 
 def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
-    """For each of our classes, the index of it or of its counterpart among theirs; None where they have neither."""
+    """The index of each of our classes, or of its counterpart, among theirs; None where they have neither."""
     index = {name: i for i, name in enumerate(theirs.names)}
     return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
 

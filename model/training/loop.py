@@ -109,7 +109,7 @@ class Trainer:
         """Train to the end, with checkpoints on the way.
 
         Args:
-            checkpoint_seconds: time between two of them.
+            checkpoint_seconds: time between two checkpoints.
 
         Raises:
             NonFiniteLossError: a loss is not a finite number; the last checkpoint stays.

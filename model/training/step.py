@@ -83,8 +83,9 @@ class TrainingStep(nn.Module):
     def instance_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
         """Losses of the box head and of the mask head on sampled regions."""
         regions = self.sample_regions(outputs, pyramid, samples)
-        side = self.network.canonical_side
-        logits, deltas = self.network.box_head(pool(pyramid, [r.boxes for r in regions], 7, side))
+        box_head = self.network.box_head
+        pooled = pool(pyramid, [r.boxes for r in regions], box_head.side, self.network.canonical_side)
+        logits, deltas = box_head(pooled)
         labels = torch.cat([r.labels for r in regions])
         on_object = torch.where(labels > 0)[0]
         moves = deltas.view(len(deltas), -1, 4)[on_object, labels[on_object]]
@@ -109,8 +110,9 @@ class TrainingStep(nn.Module):
         """Regions of each image for the box head, drawn from its objects and the network's proposals."""
         recipe = self.recipe
         detached = RpnOutputs([x.detach() for x in outputs.logits], [x.detach() for x in outputs.deltas])
-        anchors, sizes = self.network.rpn.level_anchors(pyramid), [sample.size for sample in samples]
-        proposals = propose(detached, anchors, sizes, recipe.pre_nms, recipe.post_nms)
+        rpn, sizes = self.network.rpn, [sample.size for sample in samples]
+        anchors = rpn.level_anchors(pyramid)
+        proposals = propose(detached, anchors, sizes, recipe.pre_nms, recipe.post_nms, rpn.nms_threshold)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
             candidates = torch.cat([sample.boxes, drop_padding(found).boxes / sample.scale])
@@ -123,14 +125,15 @@ class TrainingStep(nn.Module):
             regions.append(targets.describe_regions(candidates[chosen], objects, classes, sample.scale))
         return regions
 
-    def keep_objects(self, sample: Sample) -> Tensor:
+    def draw_objects(self, sample: Sample) -> Tensor:
         """Indices of the objects that get a channel in the panoptic loss: 70 % of them, in random order."""
         count = max(int(len(sample.boxes) * 0.7), 1)
         return targets.draw(torch.arange(len(sample.boxes), device=sample.boxes.device), count)
 
     def mask_logits(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> Tensor:
         """(R, 28, 28) mask logits of each region, of its class."""
-        return self.network.mask_head.of_class(pool(pyramid, boxes, 14, self.network.canonical_side), classes)
+        mask_head = self.network.mask_head
+        return mask_head.of_class(pool(pyramid, boxes, mask_head.side, self.network.canonical_side), classes)
 
     def semantic_loss(self, logits: Tensor, samples: list[Sample]) -> Tensor:
         """Cross entropy at full size, mean over labelled pixels."""
@@ -155,7 +158,7 @@ class TrainingStep(nn.Module):
 
     def panoptic_loss(self, logits: Tensor, pyramid: Pyramid, samples: list[Sample]) -> Tensor:
         """Cross entropy of the panoptic channels at stride 4; the mean counts ignored pixels too (quirk Q20)."""
-        kept = [self.keep_objects(sample) for sample in samples]
+        kept = [self.draw_objects(sample) for sample in samples]
         boxes = [s.boxes[k] * s.scale for s, k in zip(samples, kept, strict=True)]
         classes = [s.classes[k] for s, k in zip(samples, kept, strict=True)]
         drawn = self.mask_logits(pyramid, boxes, torch.cat(classes)).split([len(b) for b in boxes])

@@ -1,4 +1,4 @@
-"""What each head should answer: labels and deltas of anchors and regions, masks, and panoptic channels."""
+"""The answers that the heads learn: labels and deltas of anchors and regions, masks, and panoptic channels."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Regions(NamedTuple):
     Attributes:
         boxes: (R, 4) xyxy in pixels of the resized photo.
         labels: (R,) class 1..T, 0 = background.
-        deltas: (F, 4) moves of the regions on objects, in original pixels with weights 10, 10, 5, 5.
+        deltas: (F, 4) moves of the regions on objects, in original pixels, times `BOX_WEIGHTS`.
     """
 
     boxes: Tensor
@@ -74,7 +74,7 @@ def anchor_deltas(anchors: Tensor, boxes: Tensor, labels: Tensor, nearest: Tenso
     chosen = torch.where(labels == 1)[0]
     if len(chosen) == 0:
         return anchors.new_zeros((0, 4))
-    return box_ops.encode(anchors[chosen], boxes[nearest[chosen]], [1.0, 1.0, 1.0, 1.0])
+    return box_ops.encode(anchors[chosen], boxes[nearest[chosen]], box_ops.PROPOSAL_WEIGHTS)
 
 
 def draw(indices: Tensor, count: int) -> Tensor:
@@ -120,7 +120,7 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
     on_object = best >= ON_OBJECT
     labels = classes_of_nothing(regions)
     labels[on_object] = classes[which[on_object]]
-    deltas = box_ops.encode(regions[on_object], objects[which[on_object]], [10.0, 10.0, 5.0, 5.0])
+    deltas = box_ops.encode(regions[on_object], objects[which[on_object]], box_ops.BOX_WEIGHTS)
     return Regions(regions * scale, labels, deltas)
 
 

@@ -40,7 +40,7 @@ class Validation:
     """Scores a network on photos that it is not trained on.
 
     Args:
-        annotations: those photos.
+        annotations: the photos to score on, annotated.
     """
 
     def __init__(self, annotations: Annotations) -> None:

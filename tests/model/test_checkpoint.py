@@ -56,10 +56,14 @@ def test_a_checkpoint_with_other_fields_is_refused(tmp_path: Path, changed: dict
         Checkpoint.load(path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"hello"])
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "a.safetensors").write_bytes(content)
+def test_a_missing_checkpoint_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"^\S+/a\.safetensors is not a file\. Name a checkpoint\.$"):
+        Checkpoint.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match="is not a checkpoint of this project") as error:
         Checkpoint.load(tmp_path / "a.safetensors")
     assert "\n" not in str(error.value)
@@ -115,7 +119,7 @@ class Exploit:
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (None, "cannot be read: .*No such file"),
+        (None, r"official\.pth is not a file\. Name a checkpoint\.$"),
         (b"", "cannot be read: "),
         (b"hello", "cannot be read: "),
         (b"\x80\x02X\x03\x00\x00\x00a\xffb.", "cannot be read: "),

@@ -7,7 +7,7 @@ import pytest
 
 from model.archive import ArchiveError
 from model.checkpoint import CheckpointError
-from model.command import CommandError, add_device, new_parser, positive, positives, run
+from model.command import CommandError, add_device, new_parser, not_negative, number, positive, positives, run, share
 from model.datasets.records import AnnotationError
 from tests.model.typed import typed
 
@@ -77,6 +77,30 @@ def test_counts_are_whole_numbers_above_0() -> None:
     for wrong in ("0", "-1", "1.5", "big", ""):
         with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number above 0, got"):
             positives(f"1,{wrong}")
+
+
+def test_other_numbers_have_bounds() -> None:
+    assert (not_negative("0"), number("0.5"), share("1")) == (0, 0.5, 1.0)
+    for read, wrong in ((not_negative, "-3"), (number, "-0.1"), (number, "nan"), (number, "inf"), (share, "1.5")):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"expected a .*number, .*, got '{wrong}'"):
+            read(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("predict", ["--max-pixels", "-3"]),
+        ("export", ["--score", "2"]),
+        ("export", ["--stuff-area", "-1"]),
+        ("training", ["--steps", "0"]),
+        ("training", ["--minutes", "-1"]),
+        ("training", ["--checkpoint-seconds", "soon"]),
+        ("evaluate", ["--processes", "1.5"]),
+    ],
+)
+def test_a_number_out_of_bounds_is_bad_usage(name: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(f"model.{name}", *words) == 2
+    assert f"error: argument {words[0]}: expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

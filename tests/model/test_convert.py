@@ -57,4 +57,4 @@ def test_a_missing_file_and_an_unpublished_configuration_are_refused(
     tmp_path: Path, config: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert typed("model.convert", str(tmp_path / "no.pth"), "--config", config, "--out", "a") == status
-    assert ("no.pth cannot be read" if status == 1 else "invalid choice: 'camvid_demo'") in capsys.readouterr().err
+    assert ("no.pth is not a file" if status == 1 else "invalid choice: 'camvid_demo'") in capsys.readouterr().err

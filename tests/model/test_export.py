@@ -52,8 +52,8 @@ def test_a_network_that_answers_otherwise_when_it_is_scripted_is_refused(tiny_ch
     [
         (["--short-side", "0"], 2, "--short-side: expected a whole number above 0, got '0'"),
         (["--long-side", "wide"], 2, "--long-side: expected a whole number above 0, got 'wide'"),
-        (["--score", "high"], 2, "--score: invalid float value: 'high'"),
-        ([], 1, "no.safetensors is not a checkpoint of this project"),
+        (["--score", "high"], 2, "--score: expected a number, from 0 to 1, got 'high'"),
+        ([], 1, "no.safetensors is not a file"),
     ],
 )
 def test_wrong_words_are_refused_with_a_reason(

@@ -96,7 +96,7 @@ def share_matched(found: Tensor, expected: Tensor) -> float:
 
 def test_proposals(fixture: Fixture) -> None:
     anchors = fixture.network.rpn.level_anchors(fixture.pyramid)
-    found = drop_padding(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000)[0])
+    found = drop_padding(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000, 0.7)[0])
     assert len(found.boxes) == len(fixture.arrays["proposals"])
     assert share_matched(found.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.995
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from model.network.segments import Segments, read_table
 from model.network.structures import PaddedDetections, PanopticDecision, Pyramid
 from tests.parity.conftest import Arrays, assert_same_segments
 
-W10 = [10.0, 10.0, 5.0, 5.0]
+W10 = box_ops.BOX_WEIGHTS
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
@@ -29,7 +29,7 @@ def test_cell_anchors(ops: Arrays, stride: int) -> None:
 
 def test_box_coding_and_overlap(ops: Arrays) -> None:
     boxes, deltas = ops["dec_boxes"], ops["dec_deltas"]
-    close(box_ops.decode(boxes, deltas, [1.0] * 4), ops["dec_w1"], 1e-3)
+    close(box_ops.decode(boxes, deltas), ops["dec_w1"], 1e-3)
     close(box_ops.decode(boxes, deltas, W10), ops["dec_w10"], 1e-3)
     clipped = box_ops.clip(box_ops.decode(boxes, deltas, W10).view(60, -1, 4), 240, 320).flatten(1)
     close(clipped, ops["dec_w10_clip_h240_w320"], 1e-3)
@@ -67,7 +67,7 @@ def first_image(chosen: PaddedDetections) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_detections_of_both_paths(ops: Arrays) -> None:
-    candidates = Candidates(0.05, 0.6, 100)
+    candidates = Candidates(0.05, 0.6, 0.5, 100)
     height, width = ops["mr_im_info"][0, :2].int().tolist()
     scores = ops["mr_cls_score"].softmax(1)
     close(scores, ops["mr_cls_prob"])
@@ -83,7 +83,7 @@ def test_detections_of_both_paths(ops: Arrays) -> None:
 
 
 def test_nothing_confident_gives_the_placeholder(ops: Arrays) -> None:
-    chosen = Candidates(0.05, 0.6, 100).panoptic(torch.rand(1, 5, 9, 4), torch.full((1, 5, 9), 0.1))
+    chosen = Candidates(0.05, 0.6, 0.5, 100).panoptic(torch.rand(1, 5, 9, 4), torch.full((1, 5, 9), 0.1))
     boxes, scores, classes = first_image(chosen)
     assert torch.equal(boxes, ops["mr_empty_boxes"][:, 1:])
     assert torch.equal(scores, ops["mr_empty_scores"])
@@ -100,7 +100,7 @@ def test_panoptic_head_plain_and_fast(ops: Arrays, case: str, monkeypatch: pytes
     boxes = ops[f"ph_{case}_boxes"][order, 1:]
     masks, classes = ops[f"ph_{case}_mask_logits"][order], ops[f"ph_{case}_classes"][order]
 
-    all_logits, kept = plain.panoptic_logits(logits, 11, boxes, masks, classes)
+    all_logits, kept = plain.panoptic_logits(logits, 11, boxes, masks, classes, 0.3)
     close(all_logits, ops[f"ph_{case}_logits"][0])
     assert torch.equal(order[kept], ops[f"ph_{case}_keep"])
     assert torch.equal(plain.panoptic_map(all_logits), ops[f"ph_{case}_argmax"])

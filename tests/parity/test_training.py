@@ -54,7 +54,7 @@ class StoredDraws(TrainingStep):
         regions = targets.describe_regions(stored / sample.scale, sample.boxes, sample.classes, sample.scale)
         return [regions._replace(boxes=stored)]
 
-    def keep_objects(self, _: Sample) -> Tensor:
+    def draw_objects(self, _: Sample) -> Tensor:
         return self.arrays["panoptic_keep_inds"].long()
 
 

@@ -31,6 +31,10 @@ def test_listed_images_are_kept(tmp_path: Path) -> None:
     for key in ("names", "count", "test"):
         with pytest.raises(AnnotationError, match=f"{key}: expected FILE:KEY with a list of image ids"):
             load_annotations(*paths, f"{lists}:{key}")
+    with pytest.raises(
+        AnnotationError, match=r"^--ids nope:k: nope cannot be read: No such file or directory\. Expected"
+    ):
+        load_annotations(*paths, "nope:k")
 
 
 def test_annotations_need_photos_and_not_always_masks() -> None:

@@ -79,7 +79,7 @@ def test_the_worst_images_are_drawn_and_named_by_their_quality(tmp_path: Path) -
         (["--precision", "float16"], 1, "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n"),
         (["--precision", "float16", "--flip"], 1, "error: Precision float16 needs a CUDA device"),
         (["--short-sides", "320,big"], 2, "--short-sides: expected a whole number above 0, got 'big'"),
-        (["--processes", "-1"], 2, "--processes must be 0 or more"),
+        (["--processes", "-1"], 2, "--processes: expected a whole number, 0 or more, got '-1'"),
         ([], 1, "error: Archive and annotations differ in categories"),
     ],
 )

@@ -50,7 +50,7 @@ class AtTheRight(StandIns):
 def test_a_box_at_the_edge_of_a_mirrored_view_stays_in_the_frame(photo: Pixels) -> None:
     """480 columns are 146.67 of a view with 147: mirrored there, its last column lies a pixel outside the frame."""
     analyst = MultiScale.of_archive(DEMO, "cpu", [110], flip=True)
-    analyst.network.candidates = AtTheRight(0.05, 0.0, 2)
+    analyst.network.candidates = AtTheRight(0.05, 0.0, 0.5, 2)
     found = analyst.analyze([photo[:360, :480]])[0]
     assert found.panoptic.segment_ids.shape == (360, 480)
 

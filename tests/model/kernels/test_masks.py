@@ -17,7 +17,7 @@ def kept_of_one_image(boxes: Tensor, logits: Tensor, classes: Tensor, size: int)
     count = len(boxes)
     owner, starts = torch.zeros(count, dtype=torch.long), torch.tensor([0, count], dtype=torch.int32)
     given = [tensor.to(DEVICE) for tensor in (boxes, logits, classes, owner, starts)]
-    kept = masks.keep(masks.place(*given[:3]), *given[3:], max_per_class=count, overlap=0.3, size=(size, size))
+    kept = masks.prune(masks.place(*given[:3]), *given[3:], max_per_class=count, overlap=0.3, size=(size, size))
     return torch.where(kept.cpu())[0].tolist()
 
 
@@ -47,7 +47,7 @@ def test_masks_over_many_blocks_are_dropped_as_the_plain_head_does() -> None:
     logits[3, 10:] = -2
     classes = torch.tensor([1, 1, 2, 1])
     assert size * size > masks.PIXELS * masks.BLOCKS
-    assert plain.prune_masks(boxes, logits, classes, size, size)[0] == [0, 2]
+    assert plain.prune_masks(boxes, logits, classes, 0.3, size, size)[0] == [0, 2]
     assert kept_of_one_image(boxes, logits, classes, size) == [0, 2]
 
 

@@ -26,7 +26,7 @@ def test_it_equals_the_plain_head(seed: int) -> None:
     counts = [len(each.boxes) for each in found]
     channels, semantic, order = panoptic.panoptic(logits.to(DEVICE), boxes, masks, classes, counts, 12, 5, 0.3)
     for i, (wanted, part) in enumerate(
-        zip(PlainPanopticHead(5)(logits, found), order.cpu().split(counts), strict=True)
+        zip(PlainPanopticHead(5, 0.3)(logits, found), order.cpu().split(counts), strict=True)
     ):
         assert part[: len(wanted.order)].tolist() == wanted.order.tolist()
         assert sorted(part.tolist()) == list(range(counts[i]))

@@ -45,7 +45,7 @@ def test_tiles_of_any_shape_give_the_plain_heads_decision(
         logits = F.interpolate(logits[None, :, ::4, ::4], (24, 32), mode="bilinear")[0]
     if seed % 4 == 2:
         found.boxes[0] = torch.tensor([0.0, 0.0, 127.0, 95.0])  # covers all: its negative plane raises void
-    wanted = PlainPanopticHead(5).decide(logits, found)
+    wanted = PlainPanopticHead(5, 0.3).decide(logits, found)
     channels, semantic, order = decide(logits[None], [found])
     assert order[: len(wanted.order)].tolist() == wanted.order.tolist()
     assert sorted(order.tolist()) == list(range(count))

@@ -30,7 +30,7 @@ def test_pooling_without_gradients_equals_torchvisions() -> None:
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_heads_give_each_region_what_each_class_needs(count: int) -> None:
     torch.manual_seed(0)
-    box_head, mask_head = BoxHead(4 * 49, 8, 3), MaskHead(4, 8, 2, 3)
+    box_head, mask_head = BoxHead(4, 7, 8, 3), MaskHead(4, 14, 8, 2, 3)
     small, large, classes = torch.randn(count, 4, 7, 7), torch.randn(count, 4, 14, 14), torch.arange(count) % 3
     with quiet(), torch.no_grad():
         logits, deltas = box_head(small)
@@ -48,12 +48,12 @@ def test_heads_give_each_region_what_each_class_needs(count: int) -> None:
 def test_each_class_moves_the_proposal_in_its_own_way_inside_the_image() -> None:
     proposals = torch.tensor([[10.0, 10, 19, 19]])
     deltas = torch.tensor([[0.0, 0, 0, 0, 5.0, 0, 0, 0, 0, -90.0, 0, 0]])  # a tenth of 10 pixels each; 90 too far
-    boxes = Candidates(0.05, 0.6, 100).decode(proposals, deltas, (24, 24))
+    boxes = Candidates(0.05, 0.6, 0.5, 100).decode(proposals, deltas, (24, 24))
     assert boxes.tolist() == [[[10, 10, 19, 19], [15, 10, 23, 19], [10, 0, 19, 0]]]
 
 
 def test_detections_of_nothing() -> None:  # quirk Q5
-    candidates = Candidates(0.05, 0.6, 100)
+    candidates = Candidates(0.05, 0.6, 0.5, 100)
     assert candidates.instances(torch.zeros(0, 4, 4), torch.zeros(0, 4))[2].tolist() == []
     found = candidates.panoptic(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4))
     assert found.counts.tolist() == [1, 1]
@@ -68,21 +68,21 @@ def two_classes_of_one_place() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_one_suppression_over_all_classes() -> None:  # quirk Q11
-    found = Candidates(0.05, 0.6, 100).panoptic(*two_classes_of_one_place())
+    found = Candidates(0.05, 0.6, 0.5, 100).panoptic(*two_classes_of_one_place())
     assert found.counts.tolist() == [1]
     assert found.classes[0, 0] == 1
 
 
 def test_instances_of_two_classes_may_share_a_place() -> None:
     boxes, scores = two_classes_of_one_place()
-    assert Candidates(0.05, 0.6, 100).instances(boxes[0], scores[0])[2].tolist() == [1, 2]
+    assert Candidates(0.05, 0.6, 0.5, 100).instances(boxes[0], scores[0])[2].tolist() == [1, 2]
 
 
 def test_the_limit_lets_equal_scores_pass_together() -> None:
     boxes = 20.0 * torch.arange(5)[:, None] + torch.tensor([0.0, 0, 9, 9])
     boxes = boxes[:, None].expand(5, 2, 4)
     scores = torch.tensor([[0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.2, 0.8], [0.9, 0.1]])
-    candidates = Candidates(0.05, 0.6, 2)
+    candidates = Candidates(0.05, 0.6, 0.5, 2)
     found = candidates.panoptic(boxes[None], scores[None])
     assert found.counts.tolist() == [3]
     assert found.boxes[0, :3, 0].tolist() == [20, 40, 60]
@@ -93,7 +93,7 @@ def test_a_low_threshold_lets_a_proposal_stand_for_two_classes() -> None:
     near, far = [0.0, 0, 9, 9], [30.0, 0, 39, 9]
     boxes = torch.tensor([[near, near, far], [near, near, far]])[None]  # a box a class, of the background too
     scores = torch.tensor([[[0.1, 0.5, 0.4], [1.0, 0.0, 0.0]]])
-    found = Candidates(0.05, 0.3, 100).panoptic(boxes, scores)
+    found = Candidates(0.05, 0.3, 0.5, 100).panoptic(boxes, scores)
     assert found.counts.tolist() == [2]
     assert found.classes[0, :2].tolist() == [1, 2]
 
@@ -102,7 +102,7 @@ def test_scripted_chooses_the_same() -> None:
     torch.manual_seed(0)
     boxes, scores = torch.rand(2, 30, 4, 4).mul(40), torch.randn(2, 30, 4).mul(2).softmax(2)
     boxes[..., 2:] += boxes[..., :2]
-    candidates = Candidates(0.05, 0.3, 10)
+    candidates = Candidates(0.05, 0.3, 0.5, 10)
     with quiet():
         scripted = torch.jit.script(Chooser(candidates))
     for ours, theirs in zip(candidates.panoptic(boxes, scores), scripted(boxes, scores), strict=True):

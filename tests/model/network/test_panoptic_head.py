@@ -18,7 +18,7 @@ def negative() -> torch.Tensor:
 
 def test_an_instance_wins_outside_its_box_where_all_else_is_negative(negative: torch.Tensor) -> None:  # quirk Q4
     found = detections(torch.tensor([[0.0, 0.0, 7.0, 7.0]]), torch.full((1, 28, 28), 9.0), torch.tensor([1]))
-    decision = PanopticHead(2)(negative, [found])[0]
+    decision = PanopticHead(2, 0.3)(negative, [found])[0]
     assert decision.channels.unique().tolist() == [2]
     assert decision.semantic.unique().tolist() == [0]
 
@@ -26,7 +26,7 @@ def test_an_instance_wins_outside_its_box_where_all_else_is_negative(negative: t
 def test_the_placeholder_takes_only_negative_pixels(negative: torch.Tensor) -> None:  # quirk Q5
     negative[0, 0, :, :4] = 3.0
     placeholder = detections(torch.zeros(1, 4), torch.ones(1, 28, 28), torch.zeros(1, dtype=torch.int64))
-    decision = PanopticHead(2)(negative, [placeholder])[0]
+    decision = PanopticHead(2, 0.3)(negative, [placeholder])[0]
     assert decision.channels[:, :12].unique().tolist() == [0]
     assert decision.channels[:, 20:].unique().tolist() == [2]
 
@@ -34,7 +34,7 @@ def test_the_placeholder_takes_only_negative_pixels(negative: torch.Tensor) -> N
 def test_a_likely_thing_without_an_instance_is_void(negative: torch.Tensor) -> None:  # quirk Q9
     negative[0, 2] = 4.0
     found = detections(torch.tensor([[0.0, 0.0, 15.0, 31.0]]), torch.full((1, 28, 28), 1.0), torch.tensor([1]))
-    decision = PanopticHead(2)(negative, [found])[0]
+    decision = PanopticHead(2, 0.3)(negative, [found])[0]
     assert decision.channels[:, :16].unique().tolist() == [2]
     assert decision.channels[:, 16:].unique().tolist() == [255]
     assert decision.semantic.unique().tolist() == [2]
@@ -43,7 +43,7 @@ def test_a_likely_thing_without_an_instance_is_void(negative: torch.Tensor) -> N
 def test_images_of_a_batch_are_decided_apart_and_scripted_alike() -> None:
     cases = [panoptic_case(i, count) for i, count in enumerate((1, 12, 5))]
     logits, found = torch.stack([case[0] for case in cases]), [case[1] for case in cases]
-    head = PanopticHead(5)
+    head = PanopticHead(5, 0.3)
     with quiet():
         scripted = torch.jit.script(head)
     for i, (ours, theirs) in enumerate(zip(head(logits, found), scripted(logits, found), strict=True)):

@@ -19,18 +19,18 @@ from tests.model.network.examples import panoptic_case
 
 def test_a_mask_mostly_taken_by_a_better_one_of_its_class_is_dropped() -> None:  # quirk Q10
     boxes = torch.tensor([[0.0, 0, 9, 9], [0.0, 4, 9, 13], [0.0, 4, 9, 13]])
-    kept, planes = prune_masks(boxes, torch.ones(3, 28, 28), torch.tensor([1, 1, 2]), 32, 32)
+    kept, planes = prune_masks(boxes, torch.ones(3, 28, 28), torch.tensor([1, 1, 2]), 0.3, 32, 32)
     assert kept == [0, 2]  # 6 of the second's 10 rows are the first's; the third is of another class
     assert planes.sum((1, 2)).tolist() == [100, 100]
 
 
 def test_a_candidate_without_a_pixel_is_dropped() -> None:
     boxes, masks = torch.tensor([[0.0, 0, 9, 9]]).expand(2, 4), torch.stack([-torch.ones(28, 28), torch.ones(28, 28)])
-    assert prune_masks(boxes, masks, torch.tensor([1, 1]), 16, 16)[0] == [1]
+    assert prune_masks(boxes, masks, torch.tensor([1, 1]), 0.3, 16, 16)[0] == [1]
 
 
 def test_masks_that_are_all_dropped_leave_the_first_candidate_without_a_mask() -> None:  # quirk Q6
-    kept, planes = prune_masks(torch.tensor([[0.0, 0, 9, 9]]), -torch.ones(1, 28, 28), torch.tensor([1]), 16, 16)
+    kept, planes = prune_masks(torch.tensor([[0.0, 0, 9, 9]]), -torch.ones(1, 28, 28), torch.tensor([1]), 0.3, 16, 16)
     assert kept == [0]
     assert planes.shape == (1, 16, 16)
     assert planes.abs().sum() == 0
@@ -40,7 +40,7 @@ def test_channels_are_stuff_instances_and_void() -> None:
     """One stuff class at 1, one thing class at 3, and an instance on the first two of four columns."""
     semantic = torch.stack([torch.full((2, 4), 1.0), torch.full((2, 4), 3.0)])
     logits, kept = panoptic_logits(
-        semantic, 1, torch.tensor([[0.0, 0, 1, 1]]), torch.full((1, 28, 28), 0.5), torch.tensor([1])
+        semantic, 1, torch.tensor([[0.0, 0, 1, 1]]), torch.full((1, 28, 28), 0.5), torch.tensor([1]), 0.3
     )
     assert kept == [0]
     assert logits[:, 0].tolist() == [[1, 1, 1, 1], [3.5, 3.5, 0, 0], [0, 0, 3, 3]]
@@ -55,9 +55,9 @@ def test_the_plain_head_works_on_the_device_of_its_input() -> None:
     logits, found = panoptic_case(0, 9)
     nothing = found._replace(classes=torch.zeros_like(found.classes))  # placeholders: none is kept
     for each in (found, nothing):
-        wanted = PlainPanopticHead(5)(logits[None], [each])[0]
+        wanted = PlainPanopticHead(5, 0.3)(logits[None], [each])[0]
         with torch.device("meta"):  # where anything lies that is made without naming a device
-            decision = PlainPanopticHead(5)(logits[None], [each])[0]
+            decision = PlainPanopticHead(5, 0.3)(logits[None], [each])[0]
         for name in wanted._fields:
             assert torch.equal(getattr(decision, name), getattr(wanted, name))
 

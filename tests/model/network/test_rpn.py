@@ -22,12 +22,12 @@ def test_the_best_of_all_levels_compete_after_suppression() -> None:  # quirk Q1
         torch.tensor([[40.0, 10, 90, 99]]),
     ]
     outputs = RpnOutputs([fine[0], coarse[0]], [fine[1], coarse[1]])
-    found = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=4)[0]
+    found = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=4, nms_threshold=0.7)[0]
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.5, -1.0]))
     assert found.boxes[:3].tolist() == [[20, 0, 29, 9], [40, 10, 59, 49], [0, 0, 9, 9]]  # clipped to the image
-    few = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=1)[0]
+    few = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=1, nms_threshold=0.7)[0]
     assert few.boxes.tolist() == [[20, 0, 29, 9]]
-    first = propose(outputs, anchors, [(50, 60)], pre_nms=1, post_nms=4)[0]  # 0.5 is not looked at
+    first = propose(outputs, anchors, [(50, 60)], pre_nms=1, post_nms=4, nms_threshold=0.7)[0]  # 0.5 is not looked at
     assert drop_padding(first).boxes.tolist() == [[20, 0, 29, 9], [40, 10, 59, 49]]
 
 
@@ -39,7 +39,8 @@ def test_padding_rows_are_dropped() -> None:
 
 def test_scripted_proposes_the_same_and_an_image_what_it_proposes_alone() -> None:
     torch.manual_seed(0)
-    network = RegionProposalNetwork(6, Anchors([4, 8, 16, 32, 64], 4, [0.5, 1, 2]), 3, pre_nms=40, post_nms=20)
+    anchors = Anchors([4, 8, 16, 32, 64], 4, [0.5, 1, 2])
+    network = RegionProposalNetwork(6, anchors, pre_nms=40, post_nms=20, nms_threshold=0.7)
     pyramid, sizes = random_pyramid(6, 64, 128), [(64, 128), (50, 100)]
     with quiet(), torch.no_grad():
         found, scripted = network(pyramid, sizes), torch.jit.script(network)(pyramid, sizes)

@@ -25,7 +25,7 @@ def network() -> UPSNet:
             torch.nn.init.normal_(parameter, std=0.05)
     torch.nn.init.constant_(network.mask_head.logits.bias, 2.0)
     network.rpn.pre_nms = network.rpn.post_nms = 6
-    network.candidates = StandIns(0.05, 0.0, 4)
+    network.candidates = StandIns(0.05, 0.0, 0.5, 4)
     return network
 
 

@@ -91,7 +91,7 @@ def test_a_missing_archive_and_a_file_in_place_of_the_folder_are_refused(
     assert f"error: {tmp_path}/no.pt does not exist. Export an archive" in capsys.readouterr().err
     (tmp_path / "out").write_text("")
     assert typed("model.predict", str(tiny_archive), str(photos), "--out", str(tmp_path / "out")) == 1
-    assert capsys.readouterr().err.startswith("error: [Errno ")
+    assert capsys.readouterr().err == f"error: {tmp_path}/out is a file. Name a folder to write with --out.\n"
 
 
 def test_ray_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

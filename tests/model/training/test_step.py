@@ -53,5 +53,5 @@ def test_seven_of_ten_objects_get_a_channel(tmp_path: Path) -> None:
     run = trainer(tmp_path / "street", tmp_path / "run")
     step, sample = TrainingStep(run.network, RECIPE), run.dataset.sample(0, 0)
     for count, kept in ((10, 7), (1, 1), (0, 0)):
-        chosen = step.keep_objects(sample._replace(boxes=torch.zeros(count, 4))).tolist()
+        chosen = step.draw_objects(sample._replace(boxes=torch.zeros(count, 4))).tolist()
         assert len(set(chosen)) == len(chosen) == kept
