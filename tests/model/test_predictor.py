@@ -12,6 +12,7 @@ from model import archive
 from model.archive import ArchiveError
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
+from model.interface.scale import padded_size
 from model.predictor import Predictor, choose_device, choose_precision, to_analysis, to_tensor
 from tests.paths import DEMO, EXAMPLES
 
@@ -66,8 +67,9 @@ def test_it_says_what_it_serves(tiny_archive: Path) -> None:
 
 def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:
     predictor = Predictor(tiny_archive, "cpu")
+    test_scale = predictor.served.metadata.test_scale
     for size in ((40, 60), (64, 96), (1, 300), (400, 2)):
-        assert predictor.padded_size(*size) == predictor.served.padded_size(*size)
+        assert predictor.padded_size(*size) == padded_size(*size, **test_scale)
 
 
 @pytest.mark.parametrize(
