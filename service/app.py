@@ -160,9 +160,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
             status, code, outcome = gone.status, gone.code, gone.outcome
             raise
         except Exception as error:
-            error = service_error(
-                request, error
-            )  # rebound: a second name would make a reference cycle that holds the request
+            error = service_error(request, error)  # rebound: a second name would be a cycle that holds the request
             status, code, outcome = error.status, error.code, error.outcome
             if error.retry_after is not None:
                 refusals.note(error.detail)

@@ -29,7 +29,9 @@ def measure() -> tuple[int, int]:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
 def test_memory_is_kept_until_it_is_released() -> None:
-    tries = [measure() for _ in range(3)]  # where the heap lies is random: seldom is there no room for it to grow
-    kept, released = min(tries)
+    for _ in range(5):  # one process in nine does not keep it; why is not known
+        kept, released = measure()
+        if kept < 1000:
+            break
     assert kept < 1000
     assert released > 4000 or released > 10 * kept  # 100 MB in pages of 4 kB, or in larger ones
