@@ -1,14 +1,10 @@
 """Operators with a form for every device. Importing this module registers them, and torchvision's, so archives can run.
 
-The dispatcher chooses. A CPU has forms of this package's own, a GPU has Triton's. On a GPU without Triton, and with
-gradients, torch and torchvision stand in. Archives hold calls to these schemas: a change needs a new format version.
+The dispatcher chooses. A CPU has forms of this package's own, a GPU has Triton's. On a GPU without Triton, in place of
+a kernel that failed, and with gradients, torch and torchvision stand in. Archives hold calls to these schemas: a change
+needs a new format version.
 """
 
-import functools
-import importlib.util
-import os
-import shutil
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +14,7 @@ import torchvision
 from torch import Tensor
 
 from model.kernels import cpu, panoptic_cpu
+from model.kernels.choice import GpuForm
 from model.kernels.convolution_cpu import winograd
 
 _LIBRARY = torch.library.Library("upsnet", "DEF")
@@ -147,28 +144,11 @@ def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int =
     return sums.view(replicas, bins).sum(0)
 
 
-@functools.cache
-def has_triton() -> bool:
-    """Whether Triton is installed and finds the C compiler that it needs; warns once where one is missing."""
-    missing = ""
-    if importlib.util.find_spec("triton") is None:
-        missing = "Triton is not installed"
-    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        missing = "There is no C compiler for Triton (install gcc or clang, or name one in CC)"
-    if missing:
-        warnings.warn(
-            f"{missing}: deformable convolutions and the panoptic head take their slower forms.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return not missing
-
-
 def kernel(device: str) -> str:
     """The form of deformable convolutions that inference takes on a device: gather, triton or torchvision."""
     if not device.startswith("cuda"):
         return "gather"
-    return "triton" if has_triton() else "torchvision"
+    return "triton" if ON_GPU["deform_conv2d"].usable else "torchvision"
 
 
 def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -193,60 +173,37 @@ def roi_align_torchvision(features: list[Tensor], rois: Tensor, levels: Tensor, 
     return pooled
 
 
-def _deform_conv2d_cuda(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if torch.is_grad_enabled() or not has_triton():
-        return deform_conv2d_torchvision(features, offsets, weight, bias)
-    from model.kernels import deformable
-
-    with torch.cuda.device(features.device):  # Triton launches on the current one
-        return deformable.deform_conv2d(features, offsets, weight, bias)
-
-
-def _nms_cuda(boxes: Tensor, threshold: float) -> Tensor:
-    if not has_triton():
-        return cpu.nms(boxes, threshold)
-    from model.kernels import regions
-
-    with torch.cuda.device(boxes.device):
-        return regions.nms(boxes, threshold)
-
-
 def _roi_align_cpu(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
     form = roi_align_torchvision if torch.is_grad_enabled() else cpu.roi_align
     return form(features, rois, levels, size)
 
 
-def _roi_align_cuda(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    if torch.is_grad_enabled() or not has_triton():
-        return roi_align_torchvision(features, rois, levels, size)
-    from model.kernels import regions
+def _register(
+    name: str,
+    on_cpu: Callable[..., Any],
+    plain: Callable[..., Any],
+    kernel: str | Callable[..., Any],
+    backward: bool = False,
+) -> None:
+    """Name the forms of an operator: on a CPU, plain on a GPU, and the GPU's kernel, as `GpuForm` takes it.
 
-    with torch.cuda.device(rois.device):
-        return regions.roi_align(features, rois, levels, size)
-
-
-def _panoptic_cuda(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    if not has_triton():
-        return panoptic_cpu.panoptic(logits, *arguments)
-    from model.kernels import panoptic
-
-    with torch.cuda.device(logits.device):
-        return panoptic.panoptic(logits, *arguments)
-
-
-def _register(name: str, on_cpu: Callable[..., Any], on_cuda: Callable[..., Any], backward: bool = False) -> None:
-    """Name the forms of an operator; one with a backward is called above autograd, which records what it does."""
-    for key, form in (("CPU", on_cpu), ("CUDA", on_cuda)):
+    One with a backward is called above autograd, which records what it does.
+    """
+    ON_GPU[name] = GpuForm(name, plain, kernel, backward)
+    for key, form in (("CPU", on_cpu), ("CUDA", ON_GPU[name])):
         _LIBRARY.impl(name, form, key)
         if backward:
             _LIBRARY.impl(name, form, f"Autograd{key}")
 
 
-_register("deform_conv2d", cpu.deform_conv2d, _deform_conv2d_cuda, backward=True)
-_register("roi_align", _roi_align_cpu, _roi_align_cuda, backward=True)
-_register("nms", cpu.nms, _nms_cuda)
-_register("panoptic", panoptic_cpu.panoptic, _panoptic_cuda)
-_register("has_kernels", lambda _: False, lambda _: has_triton())  # archives of version 0.1 ask
+ON_GPU: dict[str, GpuForm] = {}
+"""By the name of an operator, what a GPU runs."""
+_register("deform_conv2d", cpu.deform_conv2d, deform_conv2d_torchvision, "deformable.deform_conv2d", backward=True)
+_register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align", backward=True)
+_register("nms", cpu.nms, cpu.nms, "regions.nms")
+_register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")
+for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
+    _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask
 _LIBRARY.impl(
     "reinterpret", lambda numbers, dtype: numbers.contiguous().clone().view(dtype), "CompositeExplicitAutograd"
 )

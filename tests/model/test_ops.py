@@ -1,8 +1,5 @@
 """Which form of an operator a device takes, and the operators as an archive calls them."""
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,50 +8,29 @@ import torch.nn.functional as F
 
 from model import ops
 from model.archive import quiet
-from model.kernels import cpu, panoptic_cpu
+from model.kernels import choice, cpu, panoptic_cpu
 from model.kernels.convolution_cpu import winograd
 from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_pyramid
 
 
 @pytest.fixture(autouse=True)
-def found_anew() -> Iterator[None]:
-    ops.has_triton.cache_clear()
-    yield
-    ops.has_triton.cache_clear()
+def as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton is installed, every kernel is in use."""
+    monkeypatch.setattr(choice, "has_triton", lambda: True)
+    monkeypatch.setattr(choice, "_replaced", {})
+    monkeypatch.setattr(choice, "_switched_off", False)
 
 
-def host(monkeypatch: pytest.MonkeyPatch, named: str | None, found: str | None) -> None:
-    """One with Triton, a compiler named in CC or none, and one command that is found or none."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(shutil, "which", lambda command: f"/usr/bin/{command}" if command == found else None)
-    monkeypatch.delenv("CC", raising=False)
-    if named:
-        monkeypatch.setenv("CC", named)
-
-
-def test_a_cpu_gathers() -> None:
+def test_the_form_of_deformable_convolutions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ops.kernel("cpu") == "gather"
-
-
-@pytest.mark.parametrize(("named", "found"), [("/opt/cc", None), (None, "gcc"), (None, "clang")])
-def test_a_gpu_takes_triton_where_it_is_installed_with_a_compiler(
-    monkeypatch: pytest.MonkeyPatch, named: str | None, found: str | None
-) -> None:
-    host(monkeypatch, named, found)
     assert ops.kernel("cuda:1") == "triton"
-
-
-def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.warns(RuntimeWarning, match=r"Triton is not installed: .* slower forms"):
-        assert ops.kernel("cuda") == "torchvision"
-
-
-def test_a_gpu_without_a_compiler_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton compiles C at its first launch, whatever it finds of its own."""
-    host(monkeypatch, None, None)
-    with pytest.warns(RuntimeWarning, match=r"no C compiler .* slower forms"):
-        assert ops.kernel("cuda") == "torchvision"
+    choice.replace("nms", "wrong")
+    assert ops.kernel("cuda:1") == "triton"
+    choice.replace("deform_conv2d", "wrong")
+    assert ops.kernel("cuda:1") == "torchvision"
+    monkeypatch.setattr(choice, "_replaced", {})
+    choice.switch_off()
+    assert ops.kernel("cuda:1") == "torchvision"
 
 
 def rois() -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,29 +41,28 @@ def rois() -> tuple[torch.Tensor, torch.Tensor]:
 def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """The forms for a GPU, called with what lies on a CPU."""
     torch.manual_seed(0)
-    monkeypatch.setattr(ops, "has_triton", lambda: False)
+    monkeypatch.setattr(choice, "has_triton", lambda: False)
     features, offsets, weight = torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), torch.randn(4, 3, 3, 3)
     logits, found = panoptic_case(0, 5)
     candidates = logits[None], found.boxes, found.mask_logits, found.classes, [5], 5, 5, 0.3
     levels = list(random_pyramid(4, 64, 64)[:4])
     boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 1, 9, 9]]])
     with torch.no_grad():
-        convolved = ops._deform_conv2d_cuda(features, offsets, weight, None)
+        convolved = ops.ON_GPU["deform_conv2d"](features, offsets, weight, None)
         assert torch.equal(convolved, ops.deform_conv2d_torchvision(features, offsets, weight, None))
-        pooled = ops._roi_align_cuda(levels, *rois(), 7)
+        pooled = ops.ON_GPU["roi_align"](levels, *rois(), 7)
         assert torch.equal(pooled, ops.roi_align_torchvision(levels, *rois(), 7))
-    assert torch.equal(ops._nms_cuda(boxes, 0.5), cpu.nms(boxes, 0.5))
-    for ours, wanted in zip(ops._panoptic_cuda(*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
+    assert torch.equal(ops.ON_GPU["nms"](boxes, 0.5), cpu.nms(boxes, 0.5))
+    for ours, wanted in zip(ops.ON_GPU["panoptic"](*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
         assert torch.equal(ours, wanted)
 
 
-def test_with_gradients_torchvision_stands_in_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "has_triton", lambda: True)
+def test_with_gradients_torchvision_stands_in_on_a_gpu_too() -> None:
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    ops._deform_conv2d_cuda(torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None).sum().backward()
+    ops.ON_GPU["deform_conv2d"](torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None).sum().backward()
     assert float(weight.grad.abs().sum()) > 0
     levels = [level.requires_grad_() for level in random_pyramid(4, 64, 64)[:4]]
-    ops._roi_align_cuda(levels, *rois(), 7).sum().backward()
+    ops.ON_GPU["roi_align"](levels, *rois(), 7).sum().backward()
     assert float(levels[0].grad.abs().sum()) > 0
 
 
