@@ -11,7 +11,9 @@ from torch import Tensor
 COLUMNS = 4_000_000  # numbers gathered at once: enough work for all threads, never all numbers of a large image
 
 
-def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def deform_conv2d(
+    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
+) -> Tensor:
     """As `model.ops.deform_conv2d`, with a backward: samples are gathered, then multiplied as one matrix.
 
     Rows are taken in chunks, so that the 9 C samples of every pixel never exist at once.
@@ -31,6 +33,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
             pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
             part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # a 1 x 1 convolution multiplies faster than `mm`
             result[start * width : start * width + len(columns)] = part[0, :, 0].t()
+    result = F.relu_(result) if relu else result
     return result.view(count, height, width, weight.size(0)).permute(0, 3, 1, 2)
 
 

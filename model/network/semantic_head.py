@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.backbone import Norm
+from model.network.convolution import normed
 from model.network.deformable import DeformableConv
 from model.network.structures import Pyramid
 
@@ -28,8 +29,7 @@ class SemanticHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            conv = DeformableConv(before, after, bias=True, offset_limit=offset_limit)
-            layers += [conv, norm(after), nn.ReLU(inplace=True)]
+            layers += normed(DeformableConv(before, after, bias=True, offset_limit=offset_limit), norm(after))
         self.layers = nn.Sequential(*layers)
         self.logits = nn.Conv2d(4 * widths[-1], classes, 1)
 
