@@ -20,6 +20,7 @@ from torch import Tensor
 from model.kernels import cpu, panoptic_cpu
 from model.kernels.convolution_cpu import winograd
 
+OUTSIDE = 1e9  # an offset that leads out of every image
 _LIBRARY = torch.library.Library("upsnet", "DEF")
 _LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
 _LIBRARY.define("has_kernels(Tensor device) -> bool")
@@ -47,7 +48,7 @@ def conv3x3(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3 x 3 deformable convolution without modulation; stride 1, padding 1, one deformable group.
 
-    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0; neighbours outside the image count as 0.
+    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0, and one at NaN; neighbours outside the image count as 0.
 
     Args:
         features: (N, C, H, W).
@@ -177,9 +178,8 @@ def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor,
     torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
     """
     bias32 = bias.float() if bias is not None else None
-    out: Tensor = torchvision.ops.deform_conv2d(
-        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
-    )
+    moves = offsets.float().nan_to_num(OUTSIDE, OUTSIDE, OUTSIDE)
+    out: Tensor = torchvision.ops.deform_conv2d(features.float(), moves, weight.float(), bias32, padding=(1, 1))
     return out.to(features.dtype)
 
 

@@ -13,7 +13,7 @@ from model import ops
 from model.archive import quiet
 from model.kernels import cpu, panoptic_cpu
 from model.kernels.convolution_cpu import winograd
-from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_pyramid
+from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_offsets, random_pyramid
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,13 @@ def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: p
     assert torch.equal(ops._nms_cuda(boxes, 0.5), cpu.nms(boxes, 0.5))
     for ours, wanted in zip(ops._panoptic_cuda(*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
         assert torch.equal(ours, wanted)
+
+
+def test_torchvisions_form_takes_offsets_that_are_no_finite_numbers() -> None:
+    torch.manual_seed(0)
+    given = torch.randn(1, 3, 5, 6), random_offsets("strange", 1, 18, 5, 6), torch.randn(4, 3, 3, 3)
+    found = ops.deform_conv2d_torchvision(*given, None)
+    torch.testing.assert_close(found, deform_conv2d_by_samples(*given).float(), atol=1e-4, rtol=0)
 
 
 def test_with_gradients_torchvision_stands_in_on_a_gpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
