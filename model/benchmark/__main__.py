@@ -35,7 +35,7 @@ from model.network.instance_head import Candidates
 from model.network.plain import plainly
 from model.network.structures import Detections, PaddedDetections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
-from model.predictor import DTYPES, choose_device, choose_precision
+from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
 from model.training.initialise import initialise
 
 
@@ -235,6 +235,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     memory.keep_freed_memory()
+    compute_in_full()  # as a served network does
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:
