@@ -16,6 +16,7 @@ from torch import Tensor
 from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu
 from model.kernels.choice import GpuForm
 
+OUTSIDE = 1e9  # an offset that leads out of every image
 _LIBRARY = torch.library.Library("upsnet", "DEF")
 _LIBRARY.define(
     "convolution(Tensor features, Tensor weight, Tensor? bias, Tensor? other, bool relu, int stride) -> Tensor"
@@ -58,7 +59,7 @@ def deform_conv2d(
 ) -> Tensor:
     """3 x 3 deformable convolution without modulation; stride 1, padding 1, one deformable group.
 
-    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0; neighbours outside the image count as 0.
+    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0, and one at NaN; neighbours outside the image count as 0.
 
     Args:
         features: (N, C, H, W).
@@ -164,7 +165,7 @@ def kernel(device: str) -> str:
     """The form of deformable convolutions that inference takes on a device: gather, triton or torchvision."""
     if not device.startswith("cuda"):
         return "gather"
-    return "triton" if ON_GPU["deform_conv2d"].usable else "torchvision"
+    return "triton" if ON_GPU["deformable_convolution"].usable else "torchvision"
 
 
 def convolution_torch(
@@ -185,9 +186,9 @@ def deform_conv2d_torchvision(
     torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
     """
     bias32 = bias.float() if bias is not None else None
-    out: Tensor = torchvision.ops.deform_conv2d(
-        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
-    ).to(features.dtype)
+    moves = offsets.float().nan_to_num(OUTSIDE, OUTSIDE, OUTSIDE)
+    out: Tensor = torchvision.ops.deform_conv2d(features.float(), moves, weight.float(), bias32, padding=(1, 1))
+    out = out.to(features.dtype)
     return F.relu(out) if relu else out
 
 

@@ -35,7 +35,7 @@ from model.network.backbone import fold_norms
 from model.network.plain import plainly
 from model.network.structures import Detections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
-from model.predictor import DTYPES, choose_device, choose_precision
+from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
 
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
@@ -217,6 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     memory.keep_freed_memory()
+    compute_in_full()  # as a served network does
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:

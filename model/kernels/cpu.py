@@ -67,8 +67,8 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
     taps = torch.arange(9, device=moves.device)
     base_y = (row % height)[:, None, None] + torch.div(taps, 3, rounding_mode="floor") - 1  # (R, 1, 9)
     base_x = torch.arange(width, device=moves.device)[:, None] + taps % 3 - 1  # (W, 9)
-    y = (moves[..., 0] + base_y).clamp(-1, height)  # beyond this every neighbour is outside
-    x = (moves[..., 1] + base_x).clamp(-1, width)
+    y = (moves[..., 0] + base_y).nan_to_num(-1).clamp(-1, height)  # at and beyond this every neighbour is outside
+    x = (moves[..., 1] + base_x).nan_to_num(-1).clamp(-1, width)
     top, left = y.detach().floor(), x.detach().floor()
     dy, dx = y - top, x - left
     y0, x0 = top.int(), left.int()
