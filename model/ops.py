@@ -31,6 +31,8 @@ _LIBRARY.define(
     "float overlap) -> (Tensor, Tensor, Tensor)"
 )
 _LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
+_LIBRARY.define("add_enlarged(Tensor fine, Tensor coarse) -> Tensor")
+_LIBRARY.define("sum_levels(Tensor[] levels, Tensor bias) -> Tensor")
 _LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
 _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
 
@@ -137,6 +139,24 @@ def panoptic(
     return decided
 
 
+def add_enlarged(fine: Tensor, coarse: Tensor) -> Tensor:
+    """A map plus one of half its size, each of whose pixels is repeated: (N, C, H, W), (N, C, H / 2, W / 2)."""
+    return torch.ops.upsnet.add_enlarged(fine, coarse)  # type: ignore[no-any-return]
+
+
+def sum_levels(levels: list[Tensor], bias: Tensor) -> Tensor:
+    """The sum of four levels at the size of the first, and a bias.
+
+    Args:
+        levels: (N, S, h, w), (N, S, h / 2, w / 2), (N, S, h / 4, w / 4), (N, S, h / 8, w / 8); enlarged bilinearly.
+        bias: (S,).
+
+    Returns:
+        (N, S, h, w) float32; the sum is float32 whatever the type of the levels.
+    """
+    return torch.ops.upsnet.sum_levels(levels, bias)  # type: ignore[no-any-return]
+
+
 def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     """The same bits as another type, in a new tensor; TorchScript takes the type in `Tensor.view` for a size."""
     return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
@@ -192,6 +212,19 @@ def deform_conv2d_torchvision(
     return F.relu(out) if relu else out
 
 
+def add_enlarged_torch(fine: Tensor, coarse: Tensor) -> Tensor:
+    """`add_enlarged` by torch."""
+    return fine + F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+
+
+def sum_levels_torch(levels: list[Tensor], bias: Tensor) -> Tensor:
+    """`sum_levels` by torch, one pass after the other."""
+    total = levels[0].float()
+    for k, level in enumerate(levels[1:], start=1):
+        total = total + F.interpolate(level.float(), scale_factor=2.0**k, mode="bilinear", align_corners=False)
+    return total + bias.float()[:, None, None]
+
+
 def roi_align_torchvision(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
     """`roi_align` by torchvision, in float32: half precision would move boxes."""
     pooled = features[0].new_zeros((len(rois), features[0].size(1), size, size))
@@ -238,6 +271,8 @@ _register(
     backward=True,
 )
 _LIBRARY.impl("deform_conv2d", deform_conv2d, "CompositeImplicitAutograd")  # archives of version 0.2 and before call it
+_register("add_enlarged", add_enlarged_torch, add_enlarged_torch, "levels.add_enlarged", backward=True)
+_register("sum_levels", sum_levels_torch, sum_levels_torch, "levels.sum_levels", backward=True)
 _register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align", backward=True)
 _register("nms", cpu.nms, cpu.nms, "regions.nms")
 _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from model import ops
 from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
-from model.network.resize import enlarge_nearest
 from model.network.structures import Pyramid, Stages
 
 Norm = Callable[[int], nn.Module]
@@ -223,9 +223,9 @@ class FeaturePyramid(nn.Module):
     def forward(self, stages: Stages) -> Pyramid:
         """C2..C5 -> P2..P6."""
         top5 = self.lateral5(stages.c5) + self.context(stages.c5)
-        top4 = self.lateral4(stages.c4) + enlarge_nearest(top5, 2.0)
-        top3 = self.lateral3(stages.c3) + enlarge_nearest(top4, 2.0)
-        top2 = self.lateral2(stages.c2) + enlarge_nearest(top3, 2.0)
+        top4 = ops.add_enlarged(self.lateral4(stages.c4), top5)
+        top3 = ops.add_enlarged(self.lateral3(stages.c3), top4)
+        top2 = ops.add_enlarged(self.lateral2(stages.c2), top3)
         p5 = self.output5(top5)
         p6 = F.max_pool2d(p5, 1, stride=2)
         return Pyramid(self.output2(top2), self.output3(top3), self.output4(top4), p5, p6)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from model import ops
 from model.network.backbone import Norm
 from model.network.convolution import normed
 from model.network.deformable import DeformableConv
@@ -45,20 +46,16 @@ class SemanticHead(nn.Module):
 
         Each level is scored, then enlarged, then added: the same sum as from `features`, but nothing is stacked.
         """
-        total = self.score(pyramid.p2, 0)
-        total += enlarge_bilinear(self.score(pyramid.p3, 1), 2.0)
-        total += enlarge_bilinear(self.score(pyramid.p4, 2), 4.0)
-        total += enlarge_bilinear(self.score(pyramid.p5, 3), 8.0)
+        levels = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
         bias = self.logits.bias
         assert bias is not None
-        total += bias.float()[:, None, None]
-        return total
+        return ops.sum_levels([self.score(level, k) for k, level in enumerate(levels)], bias)
 
     def score(self, level: Tensor, k: int) -> Tensor:
-        """Level k's part of the logits, without the bias: (N, S, h, w) float32."""
+        """Level k's part of the logits, without the bias: (N, S, h, w)."""
         features = self.layers(level)
         images, width, height, columns = features.shape
         matrix = self.logits.weight[:, k * width : (k + 1) * width, 0, 0].expand(images, -1, -1)
         pixels = features.permute(0, 2, 3, 1).flatten(1, 2)  # -> (N, h w, width), free in channels-last
         part = torch.bmm(matrix, pixels.transpose(1, 2))
-        return part.view(images, -1, height, columns).float()
+        return part.view(images, -1, height, columns)
