@@ -104,7 +104,7 @@ def test_an_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
 
 def test_the_schemas_are_those_that_archives_hold() -> None:
     """An argument or a result that changes here makes archives of before unusable: it needs a new format version."""
-    names = ("deform_conv2d", "has_kernels", "panoptic", "nms", "reinterpret", "roi_align")
+    names = ("deform_conv2d", "has_kernels", "panoptic", "nms", "reinterpret", "roi_align", "transform")
     schemas = {str(getattr(torch.ops.upsnet, name).default._schema).removeprefix("upsnet::") for name in names}
     assert schemas == {
         "deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor",
@@ -114,6 +114,8 @@ def test_the_schemas_are_those_that_archives_hold() -> None:
         "nms(Tensor boxes, float threshold) -> Tensor",
         "reinterpret(Tensor numbers, ScalarType dtype) -> Tensor",
         "roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor",
+        "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
+        "ScalarType dtype) -> Tensor",
     }
 
 
