@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu
+from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, transform_cpu
 from model.kernels.choice import GpuForm
 
 OUTSIDE = 1e9  # an offset that leads out of every image
@@ -35,6 +35,10 @@ _LIBRARY.define("add_enlarged(Tensor fine, Tensor coarse) -> Tensor")
 _LIBRARY.define("sum_levels(Tensor[] levels, Tensor bias) -> Tensor")
 _LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
 _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
+_LIBRARY.define(
+    "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
+    "ScalarType dtype) -> Tensor"
+)
 
 
 def convolution(
@@ -56,9 +60,7 @@ def convolution(
     return torch.ops.upsnet.convolution(features, weight, bias, other, relu, stride)  # type: ignore[no-any-return]
 
 
-def deform_conv2d(
-    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
-) -> Tensor:
+def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
     """3 x 3 deformable convolution without modulation; stride 1, padding 1, one deformable group.
 
     A sample at y <= -1, y >= H, x <= -1 or x >= W is 0, and one at NaN; neighbours outside the image count as 0.
@@ -162,6 +164,37 @@ def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
 
 
+def transform(
+    images: list[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    scales: list[float],
+    sizes: list[int],
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Resize images by exact factors, subtract the mean, divide by the deviation, and pad with 0.
+
+    A pixel of the result is at (place + 0.5) / scale - 0.5 of the image, clamped at its border; between pixels it is
+    interpolated bilinearly.
+
+    Args:
+        images: (3, H, W) uint8 RGB each, of any strides: as a decoder leaves them nothing is copied first.
+        mean: (3, 1, 1) float32 grey levels.
+        std: (3, 1, 1) float32 grey levels.
+        scales: factor of each image.
+        sizes: height and width of each resized image, one after the other.
+        height: rows of the result, at least those of each image.
+        width: columns of the result.
+        dtype: type of the result.
+
+    Returns:
+        (N, 3, height, width), channels-last.
+    """
+    return torch.ops.upsnet.transform(images, mean, std, scales, sizes, height, width, dtype)  # type: ignore[no-any-return]
+
+
 def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
     """How often each of 0..bins - 1 occurs, or the sum of its weights in float64; a GPU is not waited for."""
     if not values.is_cuda:  # many times quicker there
@@ -260,9 +293,7 @@ def _register(
 
 ON_GPU: dict[str, GpuForm] = {}
 """By the name of an operator, what a GPU runs."""
-_register(
-    "convolution", convolution_cpu.convolution, convolution_torch, convolution_cudnn.convolution, backward=True
-)
+_register("convolution", convolution_cpu.convolution, convolution_torch, convolution_cudnn.convolution, backward=True)
 _register(
     "deformable_convolution",
     cpu.deform_conv2d,
@@ -276,6 +307,7 @@ _register("sum_levels", sum_levels_torch, sum_levels_torch, "levels.sum_levels",
 _register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align", backward=True)
 _register("nms", cpu.nms, cpu.nms, "regions.nms")
 _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")
+_register("transform", transform_cpu.transform, transform_cpu.transform, "transform.transform")
 for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
     _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask
 _LIBRARY.impl(

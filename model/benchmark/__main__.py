@@ -57,9 +57,8 @@ def open_network(source: str, size: tuple[int, int], instances: int, device: str
 
 def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     """Each stage of the network, by name, to run alone on what the stages before it give."""
-    batch = network.transform(images)
-    pixels = batch.pixels.to(network.dtype()).contiguous(memory_format=torch.channels_last)
-    stages = network.backbone(pixels)
+    batch = network.transform(images, network.dtype())
+    stages = network.backbone(batch.pixels)
     pyramid = network.pyramid(stages)
     proposals = network.rpn(pyramid, batch.sizes)
 
@@ -70,8 +69,8 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     logits = network.semantic_head(pyramid).float()
     decisions = network.panoptic_head(logits, detections)
     return {
-        "transform": lambda: network.transform(images),
-        "backbone": lambda: network.backbone(pixels),
+        "transform": lambda: network.transform(images, network.dtype()),
+        "backbone": lambda: network.backbone(batch.pixels),
         "pyramid": lambda: network.pyramid(stages),
         "rpn": lambda: network.rpn(pyramid, batch.sizes),
         "instance_head": detect,

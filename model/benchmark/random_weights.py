@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from model.archive import sample_picture
-from model.interface.scale import padded_side
 from model.network.backbone import FrozenNorm
 from model.network.deformable import DeformableConv
 from model.network.instance_head import Candidates
@@ -54,7 +53,7 @@ def settle(network: UPSNet) -> None:
     def take_statistics(norm: Any, given: tuple[Tensor, ...]) -> None:
         norm.running_var, norm.running_mean = torch.var_mean(given[0], dim=(0, 2, 3))
 
-    def scale(layer: Any, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+    def scale(layer: Any, _: tuple[Tensor, ...], found: Tensor) -> Tensor:
         factor = (OFFSET if layer in offsets else 1.0) / found.std().clamp(min=1e-6)
         layer.weight.mul_(factor)
         waiting.pop(layer).remove()  # once: heads are shared by levels, the finest comes first
@@ -70,9 +69,8 @@ def settle(network: UPSNet) -> None:
     norms = [module for module in network.modules() if isinstance(module, FrozenNorm)]
     hooks = [norm.register_forward_pre_hook(take_statistics) for norm in norms]
     with torch.no_grad():
-        side = padded_side(network.transform.short_side)
-        pixels = network.transform.normalise(sample_picture(side, side))[None]
-        pyramid = network.pyramid(network.backbone(pixels))
+        side = network.transform.short_side
+        pyramid = network.features(network.transform([sample_picture(side, side)]).pixels)
         network.rpn.head(pyramid)
         network.semantic_head(pyramid)
         width = pyramid.p2.size(1)

@@ -125,7 +125,7 @@ class MultiScale:
     def run_view(self, image: Tensor, transform: ImageTransform, mirrored: bool) -> View:
         """Run the network on one view, up to its heads."""
         network = self.network
-        batch = transform([image.flip(2) if mirrored else image])
+        batch = transform([image.flip(2) if mirrored else image], network.dtype())
         pyramid = network.features(batch.pixels)
         proposals = drop_padding(network.rpn(pyramid, batch.sizes)[0]).boxes
         logits, deltas = network.box_head(pool(pyramid, [proposals], network.box_head.side, network.canonical_side))

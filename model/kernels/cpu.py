@@ -11,9 +11,7 @@ from torch import Tensor
 COLUMNS = 4_000_000  # numbers gathered at once: enough work for all threads, never all numbers of a large image
 
 
-def deform_conv2d(
-    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
-) -> Tensor:
+def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
     """As `model.ops.deform_conv2d`, with a backward: samples are gathered, then multiplied as one matrix.
 
     Rows are taken in chunks, so that the 9 C samples of every pixel never exist at once.

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -65,7 +64,7 @@ def _forward(  # type: ignore[no-untyped-def]
     PRECISION: tl.constexpr,
     HALF: tl.constexpr,
 ):
-    """One block of pixels and output channels. One flat loop over taps and channels, so that its pipeline never drains."""
+    """A block of pixels and output channels. One flat loop over taps and channels, so that the pipeline never drains."""
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     output = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     inside = pixel < pixels
@@ -109,14 +108,12 @@ def tile(outputs: int) -> Tile:
     return Tile(64, 64, columns, 8 if columns == 256 else 4, 3)
 
 
-def deform_conv2d(
-    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
-) -> Tensor:
+def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
     """As `model.ops.deform_conv2d`, forward only; float16, bfloat16 or float32; the result is channels-last.
 
     Float32 data is multiplied in full precision, not in TF32.
     """
-    count, channels, height, width = features.shape
+    count, _, height, width = features.shape
     outputs = weight.size(0)
     table = features.permute(0, 2, 3, 1).contiguous()  # as it lies, where features, offsets, weight are channels-last
     moves = offsets.permute(0, 2, 3, 1).contiguous()
@@ -137,6 +134,4 @@ def run(
         grid = (triton.cdiv(pixels, tile.pixels), triton.cdiv(outputs, tile.outputs))
         arguments = (table, moves, matrix, shift, out, pixels, height, width, channels, outputs)
         constants = (tile.pixels, tile.bytes // table.element_size(), tile.outputs, relu, "ieee", half)
-        _forward[grid](
-            *arguments, *constants, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True
-        )
+        _forward[grid](*arguments, *constants, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True)

@@ -7,7 +7,7 @@ from model.network.deformable import DeformableConv
 
 
 class Convolution(nn.Conv2d):
-    """A convolution that keeps the size, or divides it by its stride; its device adds what follows without another pass.
+    """A convolution that keeps the size, or divides it by its stride, and what follows it.
 
     Args:
         in_channels: channels of the input.

@@ -9,7 +9,7 @@ class Batch(NamedTuple):
     """Images of one padded shape, ready for the backbone.
 
     Attributes:
-        pixels: (N, 3, H, W) RGB minus its mean, resized, zero-padded to multiples of 32.
+        pixels: (N, 3, H, W) RGB minus its mean, resized, zero-padded to multiples of 32; channels-last.
         sizes: height and width of each image after resizing, before padding.
         scales: the factor each image was resized by.
         original_sizes: height and width of each image as given.

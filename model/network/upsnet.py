@@ -84,7 +84,7 @@ class UPSNet(nn.Module):
         Returns:
             One `Panoptic` for each image, at its own size, on the host. It depends on that image alone.
         """
-        batch = self.transform(images)
+        batch = self.transform(images, self.dtype())
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.sizes), batch.sizes)
@@ -102,7 +102,7 @@ class UPSNet(nn.Module):
     @torch.jit.export
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
         """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
-        batch = self.transform(images)
+        batch = self.transform(images, self.dtype())
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.sizes), batch.sizes)
@@ -118,7 +118,7 @@ class UPSNet(nn.Module):
         return results
 
     def features(self, pixels: Tensor) -> Pyramid:
-        """(N, 3, H, W) float32 -> P2..P6 in the weights' type, channels-last as every feature map from here on."""
+        """(N, 3, H, W) -> P2..P6 in the weights' type, channels-last as every feature map; other pixels are copied."""
         pixels = pixels.to(self.dtype()).contiguous(memory_format=torch.channels_last)
         return self.pyramid(self.backbone(pixels))  # type: ignore[no-any-return]
 

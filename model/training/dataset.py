@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model import ops
 from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
 from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
-from model.network.images import ImageTransform, resize_bilinear
+from model.network.images import ImageTransform
 from model.network.segments import source_indices
 from model.training import outlines
 from model.training.outlines import Outline
@@ -191,9 +192,8 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
     height, width = photo.semantic.shape
     size = (scaled_side(height, scale), scaled_side(width, scale))
     padded = (padded_side(size[0]), padded_side(size[1]))
-    pixels = torch.zeros((3, *padded))
-    rgb = transform.normalise(torch.tensor(photo.rgb).permute(2, 0, 1))
-    pixels[:, : size[0], : size[1]] = rgb if scale == 1 else resize_bilinear(rgb, scale, *size)
+    rgb = torch.tensor(photo.rgb).permute(2, 0, 1)
+    pixels = ops.transform([rgb], transform.mean, transform.std, [scale], [*size], *padded, torch.float32)[0]
     rows = source_indices(size[0], 1 / scale, height, pixels.device)
     columns = source_indices(size[1], 1 / scale, width, pixels.device)
     semantic = torch.full(padded, 255, dtype=torch.int64)

@@ -1,5 +1,7 @@
 """The archive behind numpy: answers that add up for any image, on the device and in the precision asked for."""
 
+import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,16 @@ from model.archive import ArchiveError
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
 from model.interface.scale import padded_size
-from model.predictor import Predictor, choose_device, choose_precision, compute_in_full, to_analysis, to_tensor
+from model.predictor import (
+    Predictor,
+    choose_device,
+    choose_precision,
+    compute_in_full,
+    pack,
+    to_analysis,
+    to_tensor,
+    unpack,
+)
 from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
@@ -143,6 +154,57 @@ def test_an_image_that_is_read_only_becomes_a_tensor_of_its_own() -> None:
     tensor = to_tensor(image, "cpu")
     assert tensor.shape == (3, 2, 5)
     assert tensor[:, 1, 4].tolist() == [1, 2, 3]
+
+
+def test_images_of_a_batch_are_packed_into_one_tensor() -> None:
+    images = [np.arange(3 * size, dtype=np.uint8).reshape(-1, size // 2, 3) for size in (10, 2, 6)]
+    images.append(images[0][::-1, ::2])
+    for image in images:
+        image.flags.writeable = False
+    packed = pack(images, page_locked=False)
+    assert packed.shape == (30 + 6 + 18 + 18,)
+    for image, tensor in zip(images, unpack(packed, images), strict=True):
+        assert np.array_equal(tensor.permute(1, 2, 0).numpy(), image)
+        assert tensor.untyped_storage().data_ptr() == packed.untyped_storage().data_ptr()
+
+
+@contextlib.contextmanager
+def noted_waits() -> Iterator[list[str]]:
+    """What torch says of each wait of the host for a device; read it afterwards."""
+    waits: list[str] = []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield waits
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            waits += [text for warning in told if "called a synchroniz" in (text := str(warning.message))]
+
+
+@pytest.mark.gpu
+def test_uploads_keep_nobody_waiting_and_never_mix(tiny_archive: Path) -> None:
+    predictor = Predictor(tiny_archive, "cuda")
+    images = [np.full((2000, 3000, 3), level, np.uint8) for level in range(8)]
+    predictor._upload(images)  # page-locks memory
+    with torch.inference_mode(), noted_waits() as waits:
+        uploads = [predictor._upload([image, image[:7]]) for image in images]  # the next before the last has ended
+    assert not waits
+    for image, (whole, part) in zip(images, uploads, strict=True):
+        assert np.array_equal(whole.permute(1, 2, 0).cpu().numpy(), image)
+        assert np.array_equal(part.permute(1, 2, 0).cpu().numpy(), image[:7])
+
+
+@pytest.mark.gpu
+def test_a_batch_of_images_takes_two_waits(tiny_archive: Path) -> None:
+    """To learn how many things there are, and to fetch the answers."""
+    predictor = Predictor(tiny_archive, "cuda")
+    images = [np.full((64, 96, 3), level, np.uint8) for level in (10, 200)]
+    for _ in range(2):  # compiles, and copies tables of sizes there
+        predictor.predict(images)
+    with noted_waits() as waits:
+        predictor.predict(images)
+    assert 1 <= len(waits) <= 2
 
 
 def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:

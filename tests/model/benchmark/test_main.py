@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.benchmark import __main__ as benchmark
+from model.benchmark.random_weights import StandIns
 from tests.model.typed import typed
 from tests.paths import DEMO
 

@@ -17,20 +17,24 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.kernels import deformable, masks, panoptic, regions
+from model.kernels import deformable, masks, panoptic, regions, transform
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
     "table matrix out p2 p3 p4 p5": "*fp16",
-    "moves bias boxes masks scales logits rois": "*fp32",
+    "moves bias boxes masks scales logits rois mean std": "*fp32",
     "windows areas places allowed taken starts words levels sizes": "*i32",
     "shown keep": "*i8",
-    "segments semantic": "*u8",
+    "segments semantic image": "*u8",
 }
-TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {"threshold": "fp32"}
+TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {
+    "threshold": "fp32",
+    "inverse_bits": "i64",
+}
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
 FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
+ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
 EXACT = {"enable_fp_fusion": False}
 KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
@@ -43,6 +47,7 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (regions._overlaps, {"ROWS": 64}, EXACT),
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
+    (transform._resize, {"ROWS": transform.ROWS, "NUMBERS": transform.NUMBERS}, EXACT),
 ]
 
 
@@ -64,9 +69,7 @@ def main(module: str) -> None:
         signature = {name: "constexpr" if name in constants else TYPES.get(name, "i32") for name in places}
         if constants.get("CHANNELS") == FULL["CHANNELS"]:
             signature = {name: "*fp32" if kind == "*fp16" else kind for name, kind in signature.items()}
-        aligned = [
-            i for name, i in places.items() if signature[name].startswith("*") or name in ("channels", "outputs")
-        ]
+        aligned = [i for name, i in places.items() if signature[name].startswith("*") or name in ALIGNED]
         source = ASTSource(
             kernel,
             signature,

@@ -67,3 +67,29 @@ def deform_conv2d_by_samples(features: Tensor, offsets: Tensor, weight: Tensor) 
                 sample += features[0, :, v, u].double() * (1 - abs(y - v)) * (1 - abs(x - u))
         out[0, :, row, column] += weight[:, :, tap // 3, tap % 3].double() @ sample
     return out
+
+
+TRANSFORMS = {
+    "enlarged": (1.7, [(37, 53), (36, 50)], (64, 96)),
+    "reduced": (0.41, [(100, 130), (90, 101), (77, 155)], (64, 64)),
+    "much reduced": (0.1, [(301, 603)], (32, 64)),
+    "as it is": (1.0, [(45, 64), (64, 33)], (64, 64)),
+    "one pixel": (40.0, [(1, 1), (1, 1)], (64, 64)),
+    "one row": (0.5, [(1, 90)], (32, 64)),
+    "no padding, odd": (1.3, [(10, 5)], (13, 7)),
+}
+"""By name: factor, sizes of images, and the padded size."""
+
+
+def transform_case(name: str) -> tuple[list[Tensor], Tensor, Tensor, list[float], list[int], int, int]:
+    """Arguments of `model.ops.transform` without the type; images as decoders leave them, as planes, and with gaps."""
+    scale, originals, padded = TRANSFORMS[name]
+    generator = torch.Generator().manual_seed(0)
+    images, sizes = [], []
+    for i, (height, width) in enumerate(originals):
+        wide = torch.randint(0, 256, (height, 2 * width, 3), generator=generator, dtype=torch.uint8).permute(2, 0, 1)
+        as_decoded = wide[..., :width].permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        images.append([as_decoded, wide[..., ::2], as_decoded.contiguous()][i % 3])
+        sizes += [max(round(height * scale), 1), max(round(width * scale), 1)]
+    mean, std = torch.tensor([122.7717, 115.9465, 102.9801]), torch.tensor([1.0, 57.0, 58.0])
+    return images, mean[:, None, None], std[:, None, None], [scale] * len(images), sizes, *padded

@@ -4,18 +4,11 @@ import pytest
 import torch
 
 from model.archive import quiet
-from model.network.images import ImageTransform, resize_bilinear
+from model.network.images import ImageTransform
 
 
 def grey(height: int, width: int, level: int = 7) -> torch.Tensor:
     return torch.full((3, height, width), level, dtype=torch.uint8)
-
-
-def test_resizing_uses_the_exact_factor() -> None:
-    ramp = torch.arange(10.0)[None, None].expand(1, 1, 10)
-    resized = resize_bilinear(ramp, 0.75, 1, 8)[0, 0]  # sample k is at (k + 0.5) / 0.75 - 0.5
-    wanted = [min((k + 0.5) / 0.75 - 0.5, 9) for k in range(8)]
-    torch.testing.assert_close(resized, torch.tensor(wanted))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +35,18 @@ def test_pixels_lose_the_mean_and_padding_is_zero() -> None:
         assert batch.pixels[0, :, :, 50:].abs().sum() == batch.pixels[0, :, 40:].abs().sum() == 0
         assert batch.pixels[1, :, 39, 59].tolist() == [3, 5, 4]
         assert batch.scales == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_batch_is_what_the_backbone_takes(dtype: torch.dtype) -> None:
+    transform = ImageTransform([1.1, 2.2, 3.3], [2.0, 1.0, 1.0], 40, 80)
+    with quiet():
+        scripted = torch.jit.script(transform)
+    for images in ([grey(40, 50)], [grey(20, 25), grey(40, 60)]):
+        batch = scripted(images, dtype)
+        assert batch.pixels.dtype == dtype
+        assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(batch.pixels, transform(images).pixels.to(dtype))
 
 
 def test_images_of_other_padded_sizes_are_refused() -> None:

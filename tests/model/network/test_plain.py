@@ -5,11 +5,11 @@ import torch
 from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
 from model.network.plain import (
+    PlainConvolution,
     PlainDeformableConv,
     PlainPanopticHead,
     panoptic_logits,
     panoptic_map,
-    PlainConvolution,
     plainly,
     prune_masks,
 )

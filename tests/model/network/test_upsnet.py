@@ -86,13 +86,14 @@ def kernels() -> dict[str, object]:
     pytest.importorskip("triton", reason="Triton is not installed")
     if torch.cuda.is_available():
         pytest.skip("a device runs the kernels itself: see the tests below")
-    from model.kernels import deformable, panoptic, regions
+    from model.kernels import deformable, panoptic, regions, transform
 
     return {
         "panoptic": panoptic.panoptic,
         "nms": regions.nms,
         "roi_align": regions.roi_align,
         "deform_conv2d": deformable.deform_conv2d,
+        "transform": transform.transform,
     }
 
 
