@@ -61,8 +61,17 @@ def choose_precision(precision: str, device: str) -> str:
     return precision
 
 
+def compute_in_full() -> None:
+    """From now on the whole process multiplies float32 numbers in float32.
+
+    Otherwise a GPU's convolutions round their inputs to 10 binary digits (TensorFloat-32).
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 class Predictor:
-    """A loaded archive on one device.
+    """A loaded archive on one device. Once there is one, `compute_in_full` holds in its process.
 
     Args:
         path: path of the archive.
@@ -86,6 +95,7 @@ class Predictor:
             choice.switch_off()
         if device == "cpu":
             memory.keep_freed_memory()
+        compute_in_full()
         self._network, metadata = archive.load(path, device)
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)

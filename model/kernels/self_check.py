@@ -17,8 +17,8 @@ from model.kernels.choice import GpuForm
 
 log = logging.getLogger(__name__)
 
-COARSEST = 2.0**-10
-"""Float32 is trusted no further than TF32, in which a device may multiply it."""
+FINEST = 2.0**-14
+"""No type is held to less: sums in another order round otherwise. TensorFloat-32 rounds to 2^-10."""
 ROUNDINGS = 2.0
 """Numbers may differ by so many roundings of their type, relative to their norm."""
 UNEQUAL = 0.002
@@ -131,7 +131,7 @@ def difference(found: Any, wanted: Any) -> str:
     if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
         return f"it returned {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
     if wanted.is_floating_point():
-        allowed = ROUNDINGS * max(torch.finfo(wanted.dtype).eps, COARSEST)
+        allowed = ROUNDINGS * max(torch.finfo(wanted.dtype).eps, FINEST)
         error = float((found.double() - wanted.double()).norm() / wanted.double().norm())
         return "" if error <= allowed else f"its numbers differ by {error:.2g} of their norm, {allowed:.2g} is allowed"
     share = float((found != wanted).double().mean())
@@ -143,11 +143,24 @@ def _features(generator: torch.Generator, dtype: torch.dtype, *shape: int) -> Te
     return torch.randn(*shape, generator=generator).to(dtype).to(memory_format=torch.channels_last)
 
 
-def _deform_conv2d(generator: torch.Generator, dtype: torch.dtype) -> Cases:
-    features = _features(generator, dtype, 2, 64, 11, 13)
-    offsets = 3 * _features(generator, dtype, 2, 18, 11, 13)  # some beyond the border
+def _convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    features, other = (_features(generator, dtype, 2, 64, 11, 13) for _ in range(2))
+    large, small = (_features(generator, dtype, 64, 64, size, size) / (8 * size) for size in (3, 1))
+    bias = torch.randn(64, generator=generator).to(dtype)
+    yield features, large, bias, None, True, 1
+    yield features, large, bias, other, True, 1
+    yield features, large, bias, None, True, 2
+    yield features, small, bias, other, False, 1
+    yield features, small, None, None, False, 2
+
+
+def _deformable_convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    features = _features(generator, dtype, 2, 64, 7, 11)
+    offsets = 3 * _features(generator, dtype, 2, 18, 7, 11)  # some beyond the border
     weight = _features(generator, dtype, 128, 64, 3, 3) / 24
-    yield features, offsets, weight, torch.randn(128, generator=generator).to(dtype)
+    bias = torch.randn(128, generator=generator).to(dtype)
+    yield features, offsets, weight, bias, False
+    yield features, offsets, weight, bias, True
 
 
 def _boxes(generator: torch.Generator, *shape: int) -> Tensor:
@@ -180,7 +193,8 @@ def _panoptic(generator: torch.Generator, _: torch.dtype) -> Cases:
 
 
 CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
-    "deform_conv2d": _deform_conv2d,
+    "convolution": _convolution,
+    "deformable_convolution": _deformable_convolution,
     "roi_align": _roi_align,
     "nms": _nms,
     "panoptic": _panoptic,

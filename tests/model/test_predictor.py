@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from model import archive, ops
@@ -17,7 +18,7 @@ from model.interface.panoptic import Segment
 from model.interface.scale import padded_size
 from model.kernels import choice
 from model.kernels.choice import GpuForm
-from model.predictor import Predictor, choose_device, choose_precision, to_analysis, to_tensor
+from model.predictor import Predictor, choose_device, choose_precision, compute_in_full, to_analysis, to_tensor
 from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
@@ -115,6 +116,43 @@ def test_kernels_that_fail_are_replaced_and_named_and_answers_are_those_of_the_p
     assert choice.switched_off()
     assert found.segments == wanted.segments
     assert np.array_equal(found.segment_ids, wanted.segment_ids)
+
+
+@pytest.fixture
+def rounded_products() -> Iterator[None]:
+    """Until the test is over, a GPU may round the inputs of products of float32 numbers."""
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("rounded_products")
+def test_products_of_float32_are_not_rounded(tiny_archive: Path) -> None:
+    Predictor(tiny_archive, "cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("rounded_products")
+def test_float32_on_a_device_is_float32() -> None:
+    """A sum of 2304 products: about 1e-6 off in float32, and 1e-3 in TensorFloat-32."""
+    torch.manual_seed(0)
+    features, weight = torch.randn(1, 256, 64, 64), torch.randn(256, 256, 3, 3) / 48
+    rows, columns = torch.randn(512, 2304), torch.randn(2304, 512) / 48
+    wanted = [F.conv2d(features.double(), weight.double()), rows.double() @ columns.double()]
+
+    def errors() -> list[float]:
+        found = [F.conv2d(features.cuda(), weight.cuda()), rows.cuda() @ columns.cuda()]
+        return [float((ours.cpu() - theirs).std()) for ours, theirs in zip(found, wanted, strict=True)]
+
+    rounded = errors()
+    compute_in_full()
+    assert max(errors()) < 3e-5 < min(rounded)
 
 
 def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:

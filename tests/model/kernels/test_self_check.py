@@ -67,7 +67,7 @@ def too_large(*_: Any) -> Tensor:
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
-        (slightly_off, r"its numbers differ by 0\.01 of their norm, 0\.002 is allowed"),
+        (slightly_off, r"its numbers differ by 0\.01 of their norm, 0\.00012 is allowed"),
         (one_wrong, r"its numbers differ by 0\.\d+ of their norm"),
         (unwritten, r"its numbers differ by nan of their norm"),
         (of_another_type, r"it returned \(7, 256, 7, 7\) torch\.float64, not \(7, 256, 7, 7\) torch\.float32"),
@@ -109,8 +109,10 @@ def test_the_kernels_are_right(dtype: torch.dtype, monkeypatch: pytest.MonkeyPat
     if device == "cpu":
         monkeypatch.setattr(self_check, "BOXES", 70)  # the interpreter takes seconds for more
     state, forms = torch.get_rng_state(), dict(ops.ON_GPU)
+    if device == "cpu" and dtype == torch.float16:
+        del forms["convolution"]  # cuDNN's
     if dtype == torch.float32:  # for the others the type of the weights makes no difference
-        forms = {name: forms[name] for name in ("deform_conv2d", "roi_align")}
+        forms = {name: forms[name] for name in ("convolution", "deformable_convolution", "roi_align")}
     check(forms, device, dtype)
     assert choice.replaced() == {}
     assert torch.equal(torch.get_rng_state(), state)
@@ -118,7 +120,7 @@ def test_the_kernels_are_right(dtype: torch.dtype, monkeypatch: pytest.MonkeyPat
 
 def test_each_operator_has_a_check_of_odd_sizes_and_a_batch_whose_answer_is_not_trivial() -> None:
     assert set(CHECKS) == set(ops.ON_GPU)
-    assert case("deform_conv2d", torch.float16)[0].shape == (2, 64, 11, 13)
+    assert case("deformable_convolution", torch.float16)[0].shape == (2, 64, 7, 11)
     kept = ops.ON_GPU["nms"].plain(*case("nms"))
     assert 0.2 < float(kept.float().mean()) < 0.8
     channels, _, order = ops.ON_GPU["panoptic"].plain(*case("panoptic"))
@@ -203,8 +205,9 @@ def test_without_triton_its_kernels_are_replaced_and_others_are_checked(monkeypa
 
 def test_results_are_compared_by_type_shape_and_number() -> None:
     ones, halves = torch.ones(1000), torch.ones(1000, dtype=torch.float16)
-    assert difference(ones + 1e-3, ones) == difference(halves + 2**-10, halves) == ""
-    assert "differ by 0.003" in difference(ones + 3e-3, ones)
+    assert difference(ones + 1e-4, ones) == difference(halves + 2**-10, halves) == ""
+    assert "differ by 0.0003" in difference(ones + 3e-4, ones)
+    assert "differ by 0.0029" in difference(halves + 3 * 2**-10, halves)
     whole = torch.arange(1000)
     assert difference(torch.where(whole < 2, -1, whole), whole) == ""
     assert difference(torch.where(whole < 3, -1, whole), whole) == "0.3% of its numbers differ, 0.2% is allowed"
