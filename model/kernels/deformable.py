@@ -64,7 +64,7 @@ def _forward(  # type: ignore[no-untyped-def]
     PRECISION: tl.constexpr,
     HALF: tl.constexpr,
 ):
-    """A block of pixels and output channels. One flat loop over taps and channels, so that the pipeline never drains."""
+    """A block of pixels and output channels; taps and channels in one loop, so that its pipeline never drains."""
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     output = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     inside = pixel < pixels
