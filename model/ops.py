@@ -33,6 +33,7 @@ _LIBRARY.define(
 _LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
 _LIBRARY.define("add_enlarged(Tensor fine, Tensor coarse) -> Tensor")
 _LIBRARY.define("sum_levels(Tensor[] levels, Tensor bias) -> Tensor")
+_LIBRARY.define("numbers(float[] numbers, Tensor like) -> Tensor")
 _LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
 _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
 _LIBRARY.define(
@@ -159,6 +160,11 @@ def sum_levels(levels: list[Tensor], bias: Tensor) -> Tensor:
     return torch.ops.upsnet.sum_levels(levels, bias)  # type: ignore[no-any-return]
 
 
+def numbers(numbers: list[float], like: Tensor) -> Tensor:
+    """Numbers as (n,) float32 on the device of a tensor, for which the host does not wait."""
+    return torch.ops.upsnet.numbers(numbers, like)  # type: ignore[no-any-return]
+
+
 def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     """The same bits as another type, in a new tensor; TorchScript takes the type in `Tensor.view` for a size."""
     return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
@@ -273,6 +279,10 @@ def _roi_align_cpu(features: list[Tensor], rois: Tensor, levels: Tensor, size: i
     return form(features, rois, levels, size)
 
 
+def _numbers_cuda(numbers: list[float], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32, pin_memory=True).to(like.device, non_blocking=True)
+
+
 def _register(
     name: str,
     on_cpu: Callable[..., Any],
@@ -308,6 +318,8 @@ _register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align
 _register("nms", cpu.nms, cpu.nms, "regions.nms")
 _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")
 _register("transform", transform_cpu.transform, transform_cpu.transform, "transform.transform")
+_LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.float32), "CPU")
+_LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
 for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
     _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask
 _LIBRARY.impl(

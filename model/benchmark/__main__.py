@@ -60,10 +60,10 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     batch = network.transform(images, network.dtype())
     stages = network.backbone(batch.pixels)
     pyramid = network.pyramid(stages)
-    proposals = network.rpn(pyramid, batch.sizes)
+    proposals = network.rpn(pyramid, batch.limits)
 
     def detect() -> list[Detections]:
-        return network.panoptic_detections(pyramid, network.predict_boxes(pyramid, proposals, batch.sizes))
+        return network.panoptic_detections(pyramid, network.predict_boxes(pyramid, proposals, batch.limits))
 
     detections = detect()
     logits = network.semantic_head(pyramid).float()
@@ -72,7 +72,7 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
         "transform": lambda: network.transform(images, network.dtype()),
         "backbone": lambda: network.backbone(batch.pixels),
         "pyramid": lambda: network.pyramid(stages),
-        "rpn": lambda: network.rpn(pyramid, batch.sizes),
+        "rpn": lambda: network.rpn(pyramid, batch.limits),
         "instance_head": detect,
         "semantic_head": lambda: network.semantic_head(pyramid),
         "panoptic_head": lambda: network.panoptic_head(logits, detections),

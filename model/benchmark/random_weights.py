@@ -76,5 +76,5 @@ def settle(network: UPSNet) -> None:
         width = pyramid.p2.size(1)
         network.box_head(torch.randn(16, width, network.box_head.side, network.box_head.side))
         network.mask_head(torch.randn(16, width, network.mask_head.side, network.mask_head.side))
-    for hook in hooks:
+    for hook in [*hooks, *waiting.values()]:
         hook.remove()

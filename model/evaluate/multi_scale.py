@@ -127,9 +127,9 @@ class MultiScale:
         network = self.network
         batch = transform([image.flip(2) if mirrored else image], network.dtype())
         pyramid = network.features(batch.pixels)
-        proposals = drop_padding(network.rpn(pyramid, batch.sizes)[0]).boxes
+        proposals = drop_padding(network.rpn(pyramid, batch.limits)[0]).boxes
         logits, deltas = network.box_head(pool(pyramid, [proposals], network.box_head.side, network.canonical_side))
-        boxes = network.candidates.decode(proposals, deltas, batch.sizes[0])
+        boxes = network.candidates.decode(proposals[None], deltas, batch.limits)[0]
         semantic = network.semantic_head(pyramid).float()[0]
         scores = logits.float().softmax(1)
         return View(mirrored, batch.scales[0], pyramid, semantic, boxes, scores)
@@ -164,7 +164,7 @@ def boxes_in_frame(view: View, frame: Batch, width: int) -> Tensor:
     boxes = mirror(view.boxes, width * view.scale) if view.mirrored else view.boxes
     scale = frame.scales[0]
     boxes = boxes if view.scale == scale else boxes * (scale / view.scale)
-    return box_ops.clip(boxes, *frame.sizes[0])
+    return box_ops.clip(boxes, frame.limits[0])
 
 
 def logits_in_frame(view: View, frame: Batch, width: int) -> Tensor:

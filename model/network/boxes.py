@@ -74,11 +74,17 @@ def decode(boxes: Tensor, deltas: Tensor, weights: Weights = PROPOSAL_WEIGHTS) -
     return torch.stack(corners, dim=-1).flatten(1)
 
 
-def clip(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes (..., 4) moved into [0, width - 1] x [0, height - 1]."""
-    x = boxes[..., 0::2].clamp(0, width - 1)
-    y = boxes[..., 1::2].clamp(0, height - 1)
-    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+def limits(sizes: list[tuple[int, int]], like: Tensor) -> Tensor:
+    """The largest x1, y1, x2, y2 in images of these heights and widths: (N, 4) float32 on the device of a tensor."""
+    numbers: list[float] = []
+    for height, width in sizes:
+        numbers += [width - 1.0, height - 1.0, width - 1.0, height - 1.0]
+    return ops.numbers(numbers, like).view(-1, 4)
+
+
+def clip(boxes: Tensor, limits: Tensor) -> Tensor:
+    """Boxes (..., 4) moved between 0 and their limits, which broadcast to (..., 4)."""
+    return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from model import ops
 from model.interface.scale import padded_size, scaled_side, test_scale
+from model.network import boxes as box_ops
 from model.network.structures import Batch
 
 
@@ -68,4 +69,4 @@ class ImageTransform(nn.Module):
             scales.append(scale)
             original_sizes.append(original)
         pixels = ops.transform(images, self.mean, self.std, scales, sides, height, width, dtype)
-        return Batch(pixels, sizes, scales, original_sizes)
+        return Batch(pixels, sizes, scales, original_sizes, box_ops.limits(sizes, pixels))

@@ -40,10 +40,16 @@ def pool(pyramid: Pyramid, boxes: list[Tensor], size: int, canonical_side: float
         (sum R_i, C, size, size), in the order of the boxes; (0, C, size, size) for no boxes.
     """
     every = torch.cat(boxes)
-    images = torch.cat([every.new_full((len(b), 1), float(i)) for i, b in enumerate(boxes)])
-    levels = pyramid_levels(every, canonical_side)
-    features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
-    return ops.roi_align(features, torch.cat([images, every], dim=1), levels, size)
+    owners: list[float] = []
+    for i, b in enumerate(boxes):
+        owners += [float(i)] * len(b)
+    return pool_regions(pyramid, torch.cat([ops.numbers(owners, every)[:, None], every], dim=1), size, canonical_side)
+
+
+def pool_regions(pyramid: Pyramid, regions: Tensor, size: int, canonical_side: float) -> Tensor:
+    """As `pool`, for regions (R, 5) of image, x1, y1, x2, y2."""
+    levels = pyramid_levels(regions[:, 1:], canonical_side)
+    return ops.roi_align([pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5], regions, levels, size)
 
 
 class BoxHead(nn.Module):
@@ -69,7 +75,9 @@ class BoxHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(R, C, S, S) -> logits (R, classes), 0 = background, and deltas (R, 4 classes)."""
-        hidden = F.relu_(self.norm1(self.fc1(pooled.flatten(1))))
+        pixels = pooled.permute(0, 2, 3, 1).flatten(1)  # as they lie: moving the weights is less than moving these
+        weight = self.fc1.weight.view(len(self.fc1.weight), -1, self.side, self.side).permute(0, 2, 3, 1).flatten(1)
+        hidden = F.relu_(self.norm1(F.linear(pixels, weight, self.fc1.bias)))
         hidden = F.relu_(self.norm2(self.fc2(hidden)))
         return self.logits(hidden), self.deltas(hidden)
 
@@ -126,10 +134,10 @@ class Candidates(nn.Module):
         self.limit = limit
         self.box_weights = box_ops.BOX_WEIGHTS
 
-    def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
-        """The box of each class, clipped to an image of this height and width: (P, 4), (P, 4 C) -> (P, C, 4)."""
-        boxes = box_ops.decode(proposals, deltas.float(), self.box_weights)
-        return box_ops.clip(boxes.view(len(proposals), -1, 4), size[0], size[1])
+    def decode(self, proposals: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+        """The box of each class, inside the limits (N, 4) of its image: (N, P, 4), (N P, 4 C) -> (N, P, C, 4)."""
+        boxes = box_ops.decode(proposals.flatten(0, 1), deltas.float(), self.box_weights)
+        return box_ops.clip(boxes.view(proposals.size(0), proposals.size(1), -1, 4), limits[:, None, None])
 
     def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         """Detections for the panoptic head, of a batch at once: suppression over all classes together (quirk Q11).

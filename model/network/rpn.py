@@ -14,7 +14,7 @@ from model.network.structures import Proposals, Pyramid, RpnOutputs
 def propose(
     outputs: RpnOutputs,
     anchors: list[Tensor],
-    sizes: list[tuple[int, int]],
+    limits: Tensor,
     pre_nms: int,
     post_nms: int,
     nms_threshold: float,
@@ -29,7 +29,7 @@ def propose(
     Args:
         outputs: logits and deltas of every anchor.
         anchors: the anchors of each level, (h w A, 4).
-        sizes: height and width of each image before padding.
+        limits: (N, 4), the largest corners inside each image.
         pre_nms: how many anchors of a level enter suppression.
         post_nms: how many boxes of a level, and of an image, are kept.
         nms_threshold: a box is suppressed by a better one of its level if their IoU is above this.
@@ -37,7 +37,7 @@ def propose(
     Returns:
         One `Proposals` for each image, by descending score, all with the same number of rows.
     """
-    images, longest = len(sizes), 0
+    images, longest = len(limits), 0
     level_boxes: list[Tensor] = []
     level_scores: list[Tensor] = []
     for k, level_anchors in enumerate(anchors):
@@ -46,7 +46,7 @@ def propose(
         scores, order = box_ops.top_scores(logits.float().sigmoid(), pre_nms)
         deltas = box_ops.gather_rows(deltas, order).float().flatten(0, 1)
         boxes = box_ops.decode(level_anchors[order.flatten()], deltas).view(images, -1, 4)
-        level_boxes.append(torch.stack([box_ops.clip(boxes[i], size[0], size[1]) for i, size in enumerate(sizes)]))
+        level_boxes.append(box_ops.clip(boxes, limits[:, None]))
         level_scores.append(scores)
         longest = max(longest, scores.size(1))
     boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in level_boxes], dim=1)  # (N, levels, K, 4)
@@ -108,7 +108,7 @@ class RegionProposalNetwork(nn.Module):
         """The anchors of each level of this pyramid, (h w A, 4)."""
         return self.anchors([(level.size(2), level.size(3)) for level in pyramid])  # type: ignore[no-any-return]
 
-    def forward(self, pyramid: Pyramid, sizes: list[tuple[int, int]]) -> list[Proposals]:
-        """Proposals of each image, padding rows included; `sizes` are the heights and widths before padding."""
+    def forward(self, pyramid: Pyramid, limits: Tensor) -> list[Proposals]:
+        """Proposals of each image, padding rows included, none beyond the limits (N, 4) of its image."""
         outputs, anchors = self.head(pyramid), self.level_anchors(pyramid)
-        return propose(outputs, anchors, sizes, self.pre_nms, self.post_nms, self.nms_threshold)
+        return propose(outputs, anchors, limits, self.pre_nms, self.post_nms, self.nms_threshold)

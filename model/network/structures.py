@@ -13,12 +13,14 @@ class Batch(NamedTuple):
         sizes: height and width of each image after resizing, before padding.
         scales: the factor each image was resized by.
         original_sizes: height and width of each image as given.
+        limits: (N, 4) float32, the largest x1, y1, x2, y2 of a box inside each resized image.
     """
 
     pixels: Tensor
     sizes: list[tuple[int, int]]
     scales: list[float]
     original_sizes: list[tuple[int, int]]
+    limits: Tensor
 
 
 class Stages(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from model.network.anchors import Anchors
 from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
 from model.network.images import ImageTransform
-from model.network.instance_head import BoxHead, Candidates, MaskHead, pool
+from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pool_regions
 from model.network.panoptic_head import PanopticHead
 from model.network.rpn import RegionProposalNetwork
 from model.network.segments import Segments, SegmentTable, fetch, read_table, to_original
@@ -87,7 +87,7 @@ class UPSNet(nn.Module):
         batch = self.transform(images, self.dtype())
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
-        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.sizes), batch.sizes)
+        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
         detections = self.panoptic_detections(pyramid, predictions)
         tables: list[SegmentTable] = []
         for i, decision in enumerate(self.panoptic_head(logits, detections)):
@@ -105,7 +105,7 @@ class UPSNet(nn.Module):
         batch = self.transform(images, self.dtype())
         pyramid = self.features(batch.pixels)
         logits = self.semantic_head(pyramid).float()
-        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.sizes), batch.sizes)
+        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
         detections = self.panoptic_detections(pyramid, predictions)
         instances = self.instance_detections(pyramid, predictions)
         results: list[Analysis] = []
@@ -126,18 +126,18 @@ class UPSNet(nn.Module):
         """The type of the weights."""
         return self.semantic_head.logits.weight.dtype
 
-    def predict_boxes(
-        self, pyramid: Pyramid, proposals: list[Proposals], sizes: list[tuple[int, int]]
-    ) -> BoxPredictions:
-        """Boxes and scores of every proposal for each class; `sizes` are the heights and widths before padding."""
-        pooled = pool(pyramid, [p.boxes for p in proposals], self.box_head.side, self.canonical_side)
-        logits, deltas = self.box_head(pooled)
-        counts = [len(p.boxes) for p in proposals]
-        moves = deltas.float().split(counts)
-        boxes = [self.candidates.decode(p.boxes, moves[i], sizes[i]) for i, p in enumerate(proposals)]
-        real = torch.cat([p.scores >= 0 for p in proposals])
-        scores = (logits.float().softmax(1) * real[:, None]).split(counts)
-        return BoxPredictions(torch.stack(boxes), torch.stack(scores))
+    def predict_boxes(self, pyramid: Pyramid, proposals: list[Proposals], limits: Tensor) -> BoxPredictions:
+        """Boxes, inside the limits (N, 4), and scores of each proposal of as many an image, for each class."""
+        boxes = torch.stack([p.boxes for p in proposals])
+        owners = (
+            torch.arange(len(boxes), device=boxes.device).to(boxes.dtype)[:, None, None].expand(-1, boxes.size(1), 1)
+        )
+        regions = torch.cat([owners, boxes], dim=2).flatten(0, 1)
+        logits, deltas = self.box_head(pool_regions(pyramid, regions, self.box_head.side, self.canonical_side))
+        boxes = self.candidates.decode(boxes, deltas, limits)
+        real = torch.stack([p.scores >= 0 for p in proposals])
+        scores = logits.float().softmax(1).view(real.size(0), real.size(1), -1)
+        return BoxPredictions(boxes, scores * real[..., None])
 
     def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
         """Detections for the panoptic head, at least one an image. The host waits once, to learn how many there are."""

@@ -110,9 +110,9 @@ class TrainingStep(nn.Module):
         """Regions of each image for the box head, drawn from its objects and the network's proposals."""
         recipe = self.recipe
         detached = RpnOutputs([x.detach() for x in outputs.logits], [x.detach() for x in outputs.deltas])
-        rpn, sizes = self.network.rpn, [sample.size for sample in samples]
+        rpn, limits = self.network.rpn, box_ops.limits([sample.size for sample in samples], pyramid.p2)
         anchors = rpn.level_anchors(pyramid)
-        proposals = propose(detached, anchors, sizes, recipe.pre_nms, recipe.post_nms, rpn.nms_threshold)
+        proposals = propose(detached, anchors, limits, recipe.pre_nms, recipe.post_nms, rpn.nms_threshold)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
             candidates = torch.cat([sample.boxes, drop_padding(found).boxes / sample.scale])

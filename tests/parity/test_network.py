@@ -96,11 +96,11 @@ def share_matched(found: Tensor, expected: Tensor) -> float:
 
 def test_proposals(fixture: Fixture) -> None:
     anchors = fixture.network.rpn.level_anchors(fixture.pyramid)
-    found = drop_padding(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.sizes, 1000, 1000, 0.7)[0])
+    found = drop_padding(propose(stored_outputs(fixture.arrays), anchors, fixture.batch.limits, 1000, 1000, 0.7)[0])
     assert len(found.boxes) == len(fixture.arrays["proposals"])
     assert share_matched(found.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.995
     with torch.inference_mode():
-        end_to_end = drop_padding(fixture.network.rpn(fixture.pyramid, fixture.batch.sizes)[0])
+        end_to_end = drop_padding(fixture.network.rpn(fixture.pyramid, fixture.batch.limits)[0])
     assert share_matched(end_to_end.boxes, fixture.arrays["proposals"][:, 1:]) >= 0.97
 
 
@@ -122,7 +122,7 @@ def test_detections_end_to_end(fixture: Fixture, path: str) -> None:
     arrays, network = fixture.arrays, fixture.network
     proposals = Proposals(arrays["proposals"][:, 1:], arrays["proposal_scores"])
     with torch.inference_mode():
-        predictions = network.predict_boxes(fixture.pyramid, [proposals], fixture.batch.sizes)
+        predictions = network.predict_boxes(fixture.pyramid, [proposals], fixture.batch.limits)
         detect = network.panoptic_detections if path == "pan_cand" else network.instance_detections
         found = detect(fixture.pyramid, predictions)[0]
     boxes = arrays[f"{path}_boxes"][:, 1:]

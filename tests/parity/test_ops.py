@@ -31,7 +31,9 @@ def test_box_coding_and_overlap(ops: Arrays) -> None:
     boxes, deltas = ops["dec_boxes"], ops["dec_deltas"]
     close(box_ops.decode(boxes, deltas), ops["dec_w1"], 1e-3)
     close(box_ops.decode(boxes, deltas, W10), ops["dec_w10"], 1e-3)
-    clipped = box_ops.clip(box_ops.decode(boxes, deltas, W10).view(60, -1, 4), 240, 320).flatten(1)
+    clipped = box_ops.clip(
+        box_ops.decode(boxes, deltas, W10).view(60, -1, 4), box_ops.limits([(240, 320)], boxes)
+    ).flatten(1)
     close(clipped, ops["dec_w10_clip_h240_w320"], 1e-3)
     close(box_ops.encode(boxes, boxes.flip(0), W10), ops["enc_w10"])
     close(box_ops.iou(boxes[:20], boxes[20:40]), ops["iou"])
@@ -71,7 +73,9 @@ def test_detections_of_both_paths(ops: Arrays) -> None:
     height, width = ops["mr_im_info"][0, :2].int().tolist()
     scores = ops["mr_cls_score"].softmax(1)
     close(scores, ops["mr_cls_prob"])
-    decoded = candidates.decode(ops["mr_rois"][:, 1:], ops["mr_bbox_pred"], (height, width))
+    decoded = candidates.decode(
+        ops["mr_rois"][None, :, 1:], ops["mr_bbox_pred"], box_ops.limits([(height, width)], ops["mr_rois"])
+    )[0]
     for path, found in (
         ("inst", candidates.instances(decoded, ops["mr_cls_prob"])),
         ("pan", first_image(candidates.panoptic(decoded[None], ops["mr_cls_prob"][None]))),

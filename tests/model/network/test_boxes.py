@@ -25,7 +25,7 @@ def test_a_box_grows_by_a_bounded_factor() -> None:
 
 
 def test_boxes_are_clipped_to_the_last_pixel() -> None:
-    clipped = box_ops.clip(torch.tensor([[-3.0, 2, 50, 60]]), height=20, width=30)
+    clipped = box_ops.clip(torch.tensor([[-3.0, 2, 50, 60]]), box_ops.limits([(20, 30)], torch.zeros(1)))
     assert clipped.tolist() == [[0, 2, 29, 19]]
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from model.archive import quiet
+from model.network.boxes import limits
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pyramid_levels
 from tests.model.network.examples import boxes_of_two_images, random_pyramid
 
@@ -48,7 +49,7 @@ def test_heads_give_each_region_what_each_class_needs(count: int) -> None:
 def test_each_class_moves_the_proposal_in_its_own_way_inside_the_image() -> None:
     proposals = torch.tensor([[10.0, 10, 19, 19]])
     deltas = torch.tensor([[0.0, 0, 0, 0, 5.0, 0, 0, 0, 0, -90.0, 0, 0]])  # a tenth of 10 pixels each; 90 too far
-    boxes = Candidates(0.05, 0.6, 0.5, 100).decode(proposals, deltas, (24, 24))
+    boxes = Candidates(0.05, 0.6, 0.5, 100).decode(proposals[None], deltas, limits([(24, 24)], deltas))[0]
     assert boxes.tolist() == [[[10, 10, 19, 19], [15, 10, 23, 19], [10, 0, 19, 0]]]
 
 

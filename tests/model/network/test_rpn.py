@@ -4,6 +4,7 @@ import torch
 
 from model.archive import quiet
 from model.network.anchors import Anchors
+from model.network.boxes import limits
 from model.network.rpn import RegionProposalNetwork, drop_padding, propose
 from model.network.structures import Proposals, RpnOutputs
 from tests.model.network.examples import random_pyramid
@@ -22,12 +23,14 @@ def test_the_best_of_all_levels_compete_after_suppression() -> None:  # quirk Q1
         torch.tensor([[40.0, 10, 90, 99]]),
     ]
     outputs = RpnOutputs([fine[0], coarse[0]], [fine[1], coarse[1]])
-    found = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=4, nms_threshold=0.7)[0]
+    found = propose(outputs, anchors, limits([(50, 60)], torch.zeros(1)), pre_nms=3, post_nms=4, nms_threshold=0.7)[0]
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.5, -1.0]))
     assert found.boxes[:3].tolist() == [[20, 0, 29, 9], [40, 10, 59, 49], [0, 0, 9, 9]]  # clipped to the image
-    few = propose(outputs, anchors, [(50, 60)], pre_nms=3, post_nms=1, nms_threshold=0.7)[0]
+    few = propose(outputs, anchors, limits([(50, 60)], torch.zeros(1)), pre_nms=3, post_nms=1, nms_threshold=0.7)[0]
     assert few.boxes.tolist() == [[20, 0, 29, 9]]
-    first = propose(outputs, anchors, [(50, 60)], pre_nms=1, post_nms=4, nms_threshold=0.7)[0]  # 0.5 is not looked at
+    first = propose(outputs, anchors, limits([(50, 60)], torch.zeros(1)), pre_nms=1, post_nms=4, nms_threshold=0.7)[
+        0
+    ]  # 0.5 is not looked at
     assert drop_padding(first).boxes.tolist() == [[20, 0, 29, 9], [40, 10, 59, 49]]
 
 
@@ -41,7 +44,8 @@ def test_scripted_proposes_the_same_and_an_image_what_it_proposes_alone() -> Non
     torch.manual_seed(0)
     anchors = Anchors([4, 8, 16, 32, 64], 4, [0.5, 1, 2])
     network = RegionProposalNetwork(6, anchors, pre_nms=40, post_nms=20, nms_threshold=0.7)
-    pyramid, sizes = random_pyramid(6, 64, 128), [(64, 128), (50, 100)]
+    pyramid = random_pyramid(6, 64, 128)
+    sizes = limits([(64, 128), (50, 100)], pyramid.p2)
     with quiet(), torch.no_grad():
         found, scripted = network(pyramid, sizes), torch.jit.script(network)(pyramid, sizes)
         alone = network(type(pyramid)(*(features[1:] for features in pyramid)), sizes[1:])[0]

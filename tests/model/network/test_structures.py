@@ -13,7 +13,7 @@ class Passes(torch.nn.Module):
 
 def test_they_cross_torchscript_alone_and_in_lists() -> None:
     ones = torch.ones(2, 4)
-    batch = Batch(torch.zeros(1, 3, 32, 32), [(30, 31)], [0.5], [(60, 62)])
+    batch = Batch(torch.zeros(1, 3, 32, 32), [(30, 31)], [0.5], [(60, 62)], ones)
     with quiet():
         passed, proposals = torch.jit.script(Passes())(batch, [Detections(ones, ones[:, 0], ones, ones, 3)])
     assert (passed.sizes, passed.scales, passed.original_sizes) == ([(30, 31)], [0.5], [(60, 62)])
