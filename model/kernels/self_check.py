@@ -201,6 +201,14 @@ def _panoptic(generator: torch.Generator, _: torch.dtype) -> Cases:
     yield logits, boxes, masks, classes, counts, max(counts), stuff, 0.3
 
 
+def _transform(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    sides, scales = ((37, 53), (104, 150)), [1.7, 0.6]
+    images = [torch.randint(256, (*side, 3), generator=generator, dtype=torch.uint8) for side in sides]
+    mean, std = torch.tensor([122.0, 116.0, 103.0]), torch.tensor([1.0, 57.0, 58.0])
+    numbers = mean[:, None, None], std[:, None, None], scales, [63, 90, 62, 90], 64, 96, dtype
+    yield [image.permute(2, 0, 1) for image in images], *numbers
+
+
 CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
     "convolution": _convolution,
     "deformable_convolution": _deformable_convolution,
@@ -209,5 +217,6 @@ CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
     "roi_align": _roi_align,
     "nms": _nms,
     "panoptic": _panoptic,
+    "transform": _transform,
 }
 """By the name of an operator, arguments to run it with: random ones of the generator, features of the type."""

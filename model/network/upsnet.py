@@ -129,10 +129,8 @@ class UPSNet(nn.Module):
     def predict_boxes(self, pyramid: Pyramid, proposals: list[Proposals], limits: Tensor) -> BoxPredictions:
         """Boxes, inside the limits (N, 4), and scores of each proposal of as many an image, for each class."""
         boxes = torch.stack([p.boxes for p in proposals])
-        owners = (
-            torch.arange(len(boxes), device=boxes.device).to(boxes.dtype)[:, None, None].expand(-1, boxes.size(1), 1)
-        )
-        regions = torch.cat([owners, boxes], dim=2).flatten(0, 1)
+        images = torch.arange(len(boxes), device=boxes.device).to(boxes.dtype)[:, None, None]
+        regions = torch.cat([images.expand(-1, boxes.size(1), 1), boxes], dim=2).flatten(0, 1)
         logits, deltas = self.box_head(pool_regions(pyramid, regions, self.box_head.side, self.canonical_side))
         boxes = self.candidates.decode(boxes, deltas, limits)
         real = torch.stack([p.scores >= 0 for p in proposals])

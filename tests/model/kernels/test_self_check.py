@@ -112,7 +112,8 @@ def test_the_kernels_are_right(dtype: torch.dtype, monkeypatch: pytest.MonkeyPat
     if device == "cpu" and dtype == torch.float16:
         del forms["convolution"]  # cuDNN's
     if dtype == torch.float32:  # for the others the type of the weights makes no difference
-        forms = {name: forms[name] for name in ("convolution", "deformable_convolution", "roi_align")}
+        names = ("convolution", "deformable_convolution", "add_enlarged", "sum_levels", "roi_align", "transform")
+        forms = {name: forms[name] for name in names}
     check(forms, device, dtype)
     assert choice.replaced() == {}
     assert torch.equal(torch.get_rng_state(), state)
@@ -127,6 +128,9 @@ def test_each_operator_has_a_check_of_odd_sizes_and_a_batch_whose_answer_is_not_
     assert order[:3].tolist() == [0, 2, 1]  # the second candidate of the first image is dropped
     assert len(channels.unique()) >= 9
     assert channels.max() == 255
+    first, second = ops.ON_GPU["transform"].plain(*case("transform"))
+    assert (first == 0).all(0).float().mean() < 0.1 < first.std()
+    assert (second == 0).all(0).float().mean() < 0.1 < second.std()
 
 
 def lost(*_: Any) -> None:

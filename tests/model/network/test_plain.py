@@ -75,7 +75,7 @@ def test_the_plain_convolutions_have_the_same_weights_and_answers() -> None:
 def test_a_plain_network_has_no_form_of_ours_and_leaves_the_network_alone() -> None:
     network = camvid_demo(short_side=64, long_side=64)
     plain = plainly(network)
-    held = [module.conv for module in plain.modules() if isinstance(module, PlainDeformableConv)]
+    held = [module.conv for module in plain.modules() if isinstance(module, (PlainConvolution, PlainDeformableConv))]
     ours = [module for module in plain.modules() if isinstance(module, (Convolution, DeformableConv))]
     assert ours == held  # one inside each plain one
     assert isinstance(plain.panoptic_head, PlainPanopticHead)
