@@ -1,0 +1,89 @@
+"""A section as a process with a limit of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.gpu.rows import LIMITS, Row, number, read_row, verdict
+
+
+@dataclass
+class Outcome:
+    """What came of a section.
+
+    Attributes:
+        status: `ran`, or how it ended.
+        seconds: how long it took.
+        rows: its figures.
+        told: the end of what it wrote besides, where it did not end well.
+    """
+
+    status: str = "ran"
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    told: str = ""
+
+    def to_json(self, dry: bool) -> dict[str, Any]:
+        """For the file of figures."""
+        rows = []
+        for row in self.rows:
+            limit = LIMITS.get(row.name)
+            bounds = {"must": limit.must, "aim": limit.aim} if limit and limit.must != float("inf") else {}
+            rows.append({**asdict(row), **bounds, "verdict": verdict(row, dry)})
+        return {"status": self.status, "seconds": round(self.seconds, 1), "rows": rows, "told": self.told}
+
+
+def run_section(
+    name: str, command: Sequence[str], environment: Mapping[str, str], limit: float, say: Callable[[str], object]
+) -> Outcome:
+    """Run a command that prints rows; it and its children are killed when its time is over.
+
+    Args:
+        name: of the section.
+        command: what to run.
+        environment: its variables.
+        limit: seconds that it may take; without a few it is not run.
+        say: is given a line for each row, and one at the end.
+    """
+    outcome = Outcome()
+    if limit < 1:
+        outcome.status = "not run: the time was over"
+        return outcome
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+        timer = threading.Timer(limit, _kill, [process.pid])
+        timer.start()
+        assert process.stdout
+        other = []
+        for line in process.stdout:
+            if row := read_row(line):
+                outcome.rows.append(row)
+                say(f"{name:10} {row.name}: {number(row.figure)} {row.unit}  {row.note}".rstrip())
+            else:
+                other.append(line)
+        code = process.wait()
+        timer.cancel()
+        _kill(process.pid)  # what it left behind
+        outcome.seconds = time.monotonic() - start
+        if code:
+            outcome.status = f"over its {limit:.0f} s" if outcome.seconds >= limit else f"ended with status {code}"
+            errors.seek(0)
+            outcome.told = ("".join(other) + errors.read().decode(errors="replace"))[-4000:]
+            say(outcome.told)
+    say(f"{name:10} {outcome.status} after {outcome.seconds:.0f} s")
+    return outcome
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
