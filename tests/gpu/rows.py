@@ -16,6 +16,7 @@ class Row:
         unit: of the number.
         note: what else to know, or why there is no figure.
         failed: the figure could not be had, or is wrong.
+        section: that it belongs to; filled in when it is printed.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Row:
     unit: str = ""
     note: str = ""
     failed: bool = False
+    section: str = ""
 
     def line(self) -> str:
         """The row as the process of a section prints it."""
@@ -73,6 +75,13 @@ LIMITS: dict[str, Limit] = {
 }
 
 
+def to_json(row: Row, dry: bool) -> dict[str, Any]:
+    """A row with its limits, for the file of figures."""
+    limit = LIMITS.get(row.name)
+    bounds = {"must": limit.must, "aim": limit.aim} if limit and limit.must != float("inf") else {}
+    return {**asdict(row), **bounds, "verdict": verdict(row, dry)}
+
+
 def verdict(row: Row, dry: bool) -> str:
     """What the last column says of a row: nothing where it has no limit, or where nothing is judged."""
     limit = LIMITS.get(row.name)
@@ -85,15 +94,15 @@ def verdict(row: Row, dry: bool) -> str:
     return "as aimed" if limit.reached(limit.aim, row.figure) else "met"
 
 
-def table(rows: Sequence[tuple[str, Row]], dry: bool) -> Iterator[str]:
-    """Lines of the table; each row comes with its section's name."""
+def table(rows: Sequence[Row], dry: bool) -> Iterator[str]:
+    """Lines of the table."""
     yield "| section | what | figure | unit | must | aim | |"
     yield "|---|---|---|---|---|---|---|"
-    for section, row in rows:
+    for row in rows:
         limit = LIMITS.get(row.name)
         bounds = [number(bound) for bound in (limit.must, limit.aim)] if limit else ["", ""]
         last = "; ".join(part for part in (verdict(row, dry), row.note) if part)
-        cells = [section, row.name, number(row.figure), row.unit, *bounds, last.replace("|", "/")]
+        cells = [row.section, row.name, number(row.figure), row.unit, *bounds, last.replace("|", "/")]
         yield f"| {' | '.join(cells)} |"
 
 

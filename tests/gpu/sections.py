@@ -1,4 +1,4 @@
-"""A section as a process with a limit of its own."""
+"""Sections as processes with limits of their own."""
 
 import contextlib
 import os
@@ -8,15 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from tests.gpu.rows import LIMITS, Row, number, read_row, verdict
+from tests.gpu.rows import Row, number, read_row
 
 
 @dataclass
 class Outcome:
-    """What came of a section.
+    """What came of a process that runs sections.
 
     Attributes:
         status: `ran`, or how it ended.
@@ -30,23 +29,14 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     told: str = ""
 
-    def to_json(self, dry: bool) -> dict[str, Any]:
-        """For the file of figures."""
-        rows = []
-        for row in self.rows:
-            limit = LIMITS.get(row.name)
-            bounds = {"must": limit.must, "aim": limit.aim} if limit and limit.must != float("inf") else {}
-            rows.append({**asdict(row), **bounds, "verdict": verdict(row, dry)})
-        return {"status": self.status, "seconds": round(self.seconds, 1), "rows": rows, "told": self.told}
 
-
-def run_section(
+def run_process(
     name: str, command: Sequence[str], environment: Mapping[str, str], limit: float, say: Callable[[str], object]
 ) -> Outcome:
     """Run a command that prints rows; it and its children are killed when its time is over.
 
     Args:
-        name: of the section.
+        name: of the sections that it runs.
         command: what to run.
         environment: its variables.
         limit: seconds that it may take; without a few it is not run.
@@ -68,7 +58,7 @@ def run_section(
         for line in process.stdout:
             if row := read_row(line):
                 outcome.rows.append(row)
-                say(f"{name:10} {row.name}: {number(row.figure)} {row.unit}  {row.note}".rstrip())
+                say(f"{row.section:10} {row.name}: {number(row.figure)} {row.unit}  {row.note}".rstrip())
             else:
                 other.append(line)
         code = process.wait()
