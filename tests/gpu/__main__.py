@@ -40,7 +40,7 @@ SECTIONS = {
     "profile": 90,
     "accuracy": 120,
     "training": 90,
-    "serving": 150,
+    "serving": 180,
 }
 """Each section, and the most seconds that it may take."""
 

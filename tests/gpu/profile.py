@@ -26,7 +26,7 @@ GROUPS = {
     "sums, softmax, norms": ("reduce", "softmax", "norm", "Norm"),
     "elementwise": ("elementwise",),
 }
-WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize")
 SHOWN = 25
 
 
@@ -46,6 +46,7 @@ class Profile(NamedTuple):
 
 def profiled(bench: Bench, run: Run, calls: int = 3) -> Profile:
     """The profile of a call. Without a device, operators stand for kernels."""
+    calls = 1 if bench.dry else calls
     kinds = [ProfilerActivity.CPU] if bench.dry else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=kinds) as profile:
         for _ in range(calls):
@@ -59,7 +60,6 @@ def profiled(bench: Bench, run: Run, calls: int = 3) -> Profile:
         if bench.dry or event.device_type == torch.autograd.DeviceType.CUDA:
             seconds[event.name] += event.time_range.elapsed_us() / 1e6 / calls
             launches[event.name] += 1
-    waits = max(0, waits - 1)  # the last is ours
     return Profile(dict(seconds), {name: count / calls for name, count in launches.items()}, waits / calls)
 
 

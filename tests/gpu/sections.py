@@ -47,15 +47,16 @@ def run_process(
         outcome.status = "not run: the time was over"
         return outcome
     start = time.monotonic()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
+    other = []
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-        )
+        ) as process,
+    ):
         timer = threading.Timer(limit, _kill, [process.pid])
         timer.start()
-        assert process.stdout
-        other = []
-        for line in process.stdout:
+        for line in process.stdout or ():
             if row := read_row(line):
                 outcome.rows.append(row)
                 say(f"{row.section:10} {row.name}: {number(row.figure)} {row.unit}  {row.note}".rstrip())
