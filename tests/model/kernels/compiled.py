@@ -1,7 +1,7 @@
 """`python -m tests.model.kernels.compiled regions 80 120`: compiles the kernels of a module as they are launched.
 
-Needs no device. Prints a JSON line for each kernel and compute capability (default: 8.0 and 9.0): registers of a thread,
-bytes that it spills, bytes of shared memory.
+Needs no device. Prints a JSON line for each kernel and compute capability (8.0 and 9.0 by default): registers of a
+thread, bytes that it spills, bytes of shared memory.
 """
 
 import itertools
