@@ -1,7 +1,7 @@
-"""`python -m tests.model.kernels.compiled regions`: compiles the kernels of a module as they are launched.
+"""`python -m tests.model.kernels.compiled regions 80 120`: compiles the kernels of a module as they are launched.
 
-Needs no device. Prints a JSON line for each kernel and compute capability: registers of a thread, bytes that it spills,
-bytes of shared memory.
+Needs no device. Prints a JSON line for each kernel and compute capability (8.0 and 9.0 by default): registers of a
+thread, bytes that it spills, bytes of shared memory.
 """
 
 import itertools
@@ -61,10 +61,10 @@ def usage(cubin: bytes) -> dict[str, int]:
     return {"registers": int(found["REG"]), "spilled": int(found["STACK"]) + int(found["LOCAL"])}
 
 
-def main(module: str) -> None:
+def main(module: str, *capabilities: str) -> None:
     """Compile and tell."""
     kernels = [entry for entry in KERNELS if entry[0].__module__ == f"model.kernels.{module}"]
-    for capability, (kernel, constants, options) in itertools.product((80, 90), kernels):
+    for capability, (kernel, constants, options) in itertools.product(map(int, capabilities or ("80", "90")), kernels):
         places = {name: i for i, name in enumerate(kernel.arg_names)}
         signature = {name: "constexpr" if name in constants else TYPES.get(name, "i32") for name in places}
         if constants.get("CHANNELS") == FULL["CHANNELS"]:
@@ -83,4 +83,4 @@ def main(module: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

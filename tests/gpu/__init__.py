@@ -1,0 +1,1 @@
+"""What a GPU makes of the project, in one table: `python -m tests.gpu`."""

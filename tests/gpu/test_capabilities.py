@@ -1,0 +1,14 @@
+"""The kernels compile for every kind of device that is in use, from the A100 on, and run well there."""
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from tests.model.kernels.occupancy import SHARED, kernels_that_run_well
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["deformable", "masks", "panoptic", "regions"])
+def test_kernels_run_well_on_every_kind_of_device(module: str) -> None:
+    """A float32 tile of the deformable convolution spills 8 bytes of a thread on 10.0 and 12.0."""
+    assert kernels_that_run_well(module, *SHARED, spilled=8)
