@@ -28,7 +28,18 @@ log = logging.getLogger(__name__)
 
 EXIT_STICKY = 70
 _SHORTAGES = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
-_STICKY = ("cuda error", "device-side assert", "cublas", "cudnn_status", "hip error", "nccl")
+_STICKY = (
+    "cuda error",
+    "cuda driver error",
+    "triton error [",  # of the driver; what Triton does not compile, or has no shared memory for, is worded otherwise
+    "illegal memory access",
+    "unspecified launch failure",
+    "device-side assert",
+    "cublas",
+    "cudnn_status",
+    "hip error",
+    "nccl",
+)
 
 
 class Predictor(Protocol):
@@ -88,7 +99,8 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         predictor = get_ready(factory, warm_up)
-        pipe.send(messages.Ready(predictor.served, _device_memory(), _device_memory_total()))
+        device = predictor.served.device
+        pipe.send(messages.Ready(predictor.served, _device_memory(device), _device_memory_total(device)))
     except Exception as error:
         pipe.send(messages.Refused(_one_line(error)))
         return
@@ -165,13 +177,14 @@ def classify(error: Exception) -> str:
 
 def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messages.FromWorker:
     """Run one batch; its maps go to the block, the rest into the message."""
+    device = predictor.served.device
     try:
         answers = predictor.predict([block.pixels(place) for place in batch.places])
         if len(answers) != len(batch.places):
             raise RuntimeError(f"{len(batch.places)} images gave {len(answers)} answers. This is a bug.")
         for place, answer in zip(batch.places, answers, strict=True):
             block.map(place)[...] = answer.segment_ids
-        return messages.Done(batch.number, [answer.segments for answer in answers], _device_memory())
+        return messages.Done(batch.number, [answer.segments for answer in answers], _device_memory(device))
     except Exception as error:
         kind = classify(error)
         if kind == "sticky":
@@ -179,8 +192,8 @@ def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messag
             os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
         if kind == "memory":
             _empty_cache()
-            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory())
-        return messages.Failed(batch.number, _one_line(error), _device_memory())
+            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory(device))
+        return messages.Failed(batch.number, _one_line(error), _device_memory(device))
 
 
 def _end_with_parent() -> None:
@@ -206,16 +219,16 @@ def _empty_cache() -> None:
         cuda.empty_cache()
 
 
-def _device_memory() -> int:
+def _device_memory(device: str) -> int:
     """Bytes that the predictor holds: on its GPU, or of the process."""
     if cuda := _cuda():
-        return int(cuda.memory_reserved())
+        return int(cuda.memory_reserved(device))
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _device_memory_total() -> int:
+def _device_memory_total(device: str) -> int:
     """Bytes that the predictor's GPU has, or this host."""
     if cuda := _cuda():
-        return int(cuda.mem_get_info()[1])
+        return int(cuda.mem_get_info(device)[1])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

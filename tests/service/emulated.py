@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,16 @@ def fallen(*_: object) -> Emulated:
     """With a kernel that failed."""
     served = replace(SERVED, device="cuda:0", fallbacks={"nms": "it raised ValueError: no"})
     return Emulated(served=served)
+
+
+def on_second_gpu() -> Emulated:
+    """What stands for `torch.cuda` in its process knows that GPU alone, and no current one."""
+    reserved, total = {"cuda:1": 3}, {"cuda:1": (5, 8)}
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, memory_reserved=reserved.__getitem__, mem_get_info=total.__getitem__
+    )
+    sys.modules["torch.cuda"] = cuda  # type: ignore[assignment]
+    return Emulated(served=replace(SERVED, device="cuda:1"))
 
 
 def named(path: str) -> Emulated:

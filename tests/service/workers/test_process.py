@@ -148,6 +148,22 @@ def test_batches_without_room_are_left_out_but_one_image_must_have_room(caplog: 
         get_ready(lambda: Noted("cuda:0", most=0), WarmUp((SMALL,), 8, 10**9))
 
 
+def test_memory_is_that_of_the_predictors_own_gpu() -> None:
+    photo = image()
+    places, size = layout([photo.shape])
+    block = allocate(1, size)
+    with Process(emulated.on_second_gpu) as worker:
+        assert worker.take()[1:] == (3, 8)
+        worker.give(block)
+        for color, answer in ((photo, Done), (FAIL, Failed)):
+            block.pixels(places[0])[...] = color
+            worker.pipe.send(Batch(1, 1, places))
+            found = worker.take()
+            assert isinstance(found, answer)
+            assert found.device_memory == 3
+    block.close()
+
+
 def test_what_cannot_be_loaded_is_refused_in_one_line() -> None:
     with Process(emulated.broken) as worker:
         assert worker.take() == Refused("ValueError: It is not there.")
@@ -207,6 +223,17 @@ def _runs(pid: int) -> bool:
         ("CUDA out of memory. Tried to allocate 2 GiB", "memory"),
         ("CUDA error: an illegal memory access was encountered", "sticky"),
         ("CUDA error: out of memory", "memory"),
+        ("Triton Error [CUDA]: an illegal memory access was encountered", "sticky"),
+        ("Triton Error [CUDA]: unspecified launch failure", "sticky"),
+        ("Triton Error [CUDA]: misaligned address", "sticky"),
+        ("an illegal memory access was encountered", "sticky"),
+        ("unspecified launch failure", "sticky"),
+        ("Triton Error [CUDA]: device kernel image is invalid", "sticky"),
+        ("Triton Error [CUDA]: out of memory", "memory"),
+        ("CUDA driver error: an illegal instruction was encountered", "sticky"),
+        ("CUDA driver error: out of memory", "memory"),
+        ("out of resource: shared memory, Required: 270336, Hardware limit: 232448. Reducing block sizes", "failed"),
+        ("at 12:8:\n    total = tl.dot(sample, weights)\n            ^\nshapes do not match", "failed"),
         ("DefaultCPUAllocator: can't allocate memory", "memory"),
         ("shape mismatch", "failed"),
     ],
