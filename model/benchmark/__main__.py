@@ -33,6 +33,7 @@ from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.instance_head import Candidates
 from model.network.plain import plainly
+from model.network.segments import unpack
 from model.network.structures import Detections, PaddedDetections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from model.predictor import DTYPES, choose_device, choose_precision
@@ -86,7 +87,7 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
 
     detections = detect()
     logits = network.semantic_head(pyramid).float()
-    decisions = network.panoptic_head(logits, detections)
+    decision = network.panoptic_head(logits, detections)
     return {
         "transform": lambda: network.transform(images),
         "backbone": lambda: network.backbone(pixels),
@@ -95,7 +96,7 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
         "instance_head": detect,
         "semantic_head": lambda: network.semantic_head(pyramid),
         "panoptic_head": lambda: network.panoptic_head(logits, detections),
-        "segments": lambda: [network.merge(d, logits[i], detections[i], batch, i) for i, d in enumerate(decisions)],
+        "segments": lambda: unpack(network.segments(decision, logits, detections, batch), batch.original_sizes),
     }
 
 

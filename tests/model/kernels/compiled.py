@@ -17,20 +17,23 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.kernels import deformable, masks, panoptic, regions
+from model.kernels import deformable, masks, panoptic, regions, segments
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
     "table matrix out p2 p3 p4 p5": "*fp16",
-    "moves bias boxes masks scales logits rois": "*fp32",
-    "windows areas places allowed taken starts words levels sizes": "*i32",
+    "moves bias boxes masks scales logits rois candidate_scores": "*fp32",
+    "windows areas places allowed taken starts words levels sizes counters": "*i32",
+    "order candidate_classes": "*i64",
+    "facts sums tables": "*fp64",
     "shown keep": "*i8",
-    "segments semantic": "*u8",
+    "segments semantic channel_map semantic_map kinds ids packed": "*u8",
 }
 TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {"threshold": "fp32"}
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
 FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
+TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
 KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
@@ -43,6 +46,11 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (regions._overlaps, {"ROWS": 64}, EXACT),
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
+    (segments._count, TILE, {"num_warps": 1}),
+    (segments._merge, {"CLASSES": segments.CLASSES}, {"num_warps": 8}),
+    (segments._write, TILE, {}),
+    (segments._add_softmax, {"CELLS": segments.CELLS, "CLASSES": segments.CLASSES}, {}),
+    (segments._tabulate, {}, {}),
 ]
 
 
