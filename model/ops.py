@@ -13,8 +13,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, transform_cpu
+from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, segments_cpu, transform_cpu
 from model.kernels.choice import GpuForm
+from model.kernels.segments_cpu import source_indices as source_indices
+from model.kernels.segments_cpu import to_original as to_original
 
 OUTSIDE = 1e9  # an offset that leads out of every image
 _LIBRARY = torch.library.Library("upsnet", "DEF")
@@ -39,6 +41,10 @@ _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int si
 _LIBRARY.define(
     "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
     "ScalarType dtype) -> Tensor"
+)
+_LIBRARY.define(
+    "segments(Tensor channels, Tensor semantic, Tensor logits, Tensor classes, Tensor scores, Tensor order, "
+    "int[] counts, int[] sizes, float[] scales, int[] originals, int stuff, int stuff_area_limit) -> Tensor"
 )
 
 
@@ -165,6 +171,62 @@ def numbers(numbers: list[float], like: Tensor) -> Tensor:
     return torch.ops.upsnet.numbers(numbers, like)  # type: ignore[no-any-return]
 
 
+def segments(
+    channels: Tensor,
+    semantic: Tensor,
+    logits: Tensor,
+    classes: Tensor,
+    scores: Tensor,
+    order: Tensor,
+    counts: list[int],
+    sizes: list[int],
+    scales: list[float],
+    originals: list[int],
+    stuff: int,
+    stuff_area_limit: int,
+) -> Tensor:
+    """Merge the decision on a batch into segments: things by channel, then stuff by class, numbered from 1; 0 is void.
+
+    An instance turns into the stuff that the semantic classes give at least half of its pixels to (quirk Q14). Then
+    stuff with few pixels becomes void (quirk Q15). The placeholder is no segment of its own (quirk Q5).
+
+    Args:
+        channels: (N, H, W) uint8 panoptic channels, as `panoptic` gives them.
+        semantic: (N, H, W) uint8 semantic classes, below S.
+        logits: (N, S, H / 4, W / 4) float32 semantic logits.
+        classes: (n,) int64 of the candidates of all images: 1..T, or 0 for the placeholder.
+        scores: (n,) float32 of the candidates.
+        order: (n,) int64, the candidates of each image in channel order, counted from its first.
+        counts: candidates of each image, at least one.
+        sizes: height and width of each resized image in turn, 2 N numbers.
+        scales: factor that each image was resized by.
+        originals: height and width of each image as given, 2 N numbers.
+        stuff: number of stuff classes.
+        stuff_area_limit: stuff with fewer pixels at the original size becomes void.
+
+    Returns:
+        Bytes: a table of each image, (256, 7) float64, and after all tables the map of each image at its original size,
+        a uint8 id for each pixel. Row i of a table is segment i: class, score, area, x, y, width, height; the first
+        column of row 0 is the number of segments, all else is 0. A thing has its candidate's score, stuff the mean over
+        its pixels of its softmax at stride 4.
+    """
+    packed: Tensor = torch.ops.upsnet.segments(
+        channels,
+        semantic,
+        logits,
+        classes,
+        scores,
+        order,
+        counts,
+        sizes,
+        scales,
+        originals,
+        stuff,
+        stuff_area_limit,
+    )
+    return packed
+
+
 def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     """The same bits as another type, in a new tensor; TorchScript takes the type in `Tensor.view` for a size."""
     return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
@@ -199,25 +261,6 @@ def transform(
         (N, 3, height, width), channels-last.
     """
     return torch.ops.upsnet.transform(images, mean, std, scales, sizes, height, width, dtype)  # type: ignore[no-any-return]
-
-
-def histogram(values: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
-    """How often each of 0..bins - 1 occurs, or the sum of its weights in float64; a GPU is not waited for."""
-    if not values.is_cuda:  # many times quicker there
-        return torch.bincount(values, weights if weights is None else weights.double(), minlength=bins)
-    ones = torch.ones_like(values) if weights is None else weights.double()
-    return spread_histogram(values, bins, ones)
-
-
-def spread_histogram(values: Tensor, bins: int, weights: Tensor, replicas: int = 32) -> Tensor:
-    """Sums of the weights of each of 0..bins - 1, in their type.
-
-    Most pixels have one of a few values, and a GPU's additions to one place wait for each other. So neighbours add to
-    different replicas.
-    """
-    places = values + bins * (torch.arange(len(values), device=values.device) % replicas)
-    sums = torch.zeros(replicas * bins, dtype=weights.dtype, device=values.device).index_add(0, places, weights)
-    return sums.view(replicas, bins).sum(0)
 
 
 def kernel(device: str) -> str:
@@ -320,6 +363,7 @@ _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.pa
 _register("transform", transform_cpu.transform, transform_cpu.transform, "transform.transform")
 _LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.float32), "CPU")
 _LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
+_register("segments", segments_cpu.segments, segments_cpu.segments, "segments.segments")
 for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
     _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask
 _LIBRARY.impl(

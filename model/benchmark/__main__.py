@@ -33,6 +33,7 @@ from model.command import add_device, new_parser, positive, positives, run
 from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.plain import plainly
+from model.network.segments import unpack
 from model.network.structures import Detections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
@@ -67,7 +68,7 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
 
     detections = detect()
     logits = network.semantic_head(pyramid).float()
-    decisions = network.panoptic_head(logits, detections)
+    decision = network.panoptic_head(logits, detections)
     return {
         "transform": lambda: network.transform(images, network.dtype()),
         "backbone": lambda: network.backbone(batch.pixels),
@@ -76,7 +77,7 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
         "instance_head": detect,
         "semantic_head": lambda: network.semantic_head(pyramid),
         "panoptic_head": lambda: network.panoptic_head(logits, detections),
-        "segments": lambda: [network.merge(d, logits[i], detections[i], batch, i) for i, d in enumerate(decisions)],
+        "segments": lambda: unpack(network.segments(decision, logits, detections, batch), batch.original_sizes),
     }
 
 

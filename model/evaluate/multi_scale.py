@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model import archive
+from model import archive, ops
 from model.checkpoint import Checkpoint
 from model.interface.categories import Labels
 from model.interface.panoptic import Pixels
@@ -25,7 +25,7 @@ from model.network import boxes as box_ops
 from model.network.images import ImageTransform
 from model.network.instance_head import pool
 from model.network.rpn import drop_padding
-from model.network.segments import read_table, to_original
+from model.network.segments import unpack
 from model.network.structures import Analysis as Found
 from model.network.structures import Batch, Detections, Pyramid
 from model.network.upsnet import UPSNet
@@ -112,10 +112,11 @@ class MultiScale:
         best = (chosen.boxes[0, :count], chosen.scores[0, :count], chosen.classes[0, :count])
         panoptic = self.draw_masks(views, best, scale, width)
         things = self.draw_masks(views, network.candidates.instances(boxes, scores), scale, width)
-        decision = network.panoptic_head(logits[None], [panoptic])[0]
+        decision = network.panoptic_head(logits[None], [panoptic])
+        packed = network.segments(decision, logits[None], [panoptic], frame)
         return Found(
-            read_table(network.merge(decision, logits, panoptic, frame, 0)),
-            to_original(decision.semantic, frame.sizes[0], scale, frame.original_sizes[0]),
+            unpack(packed, frame.original_sizes)[0],
+            ops.to_original(decision.semantic[0], frame.sizes[0], scale, frame.original_sizes[0]),
             things.boxes / scale,
             things.scores,
             things.classes,

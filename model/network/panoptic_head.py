@@ -29,7 +29,7 @@ class PanopticHead(nn.Module):
         self.stuff = stuff
         self.overlap = overlap
 
-    def forward(self, semantic_logits: Tensor, detections: list[Detections]) -> list[PanopticDecision]:
+    def forward(self, semantic_logits: Tensor, detections: list[Detections]) -> PanopticDecision:
         """Decide every pixel of a batch.
 
         Args:
@@ -37,18 +37,16 @@ class PanopticHead(nn.Module):
             detections: the candidates of each image, at least one, by descending score.
 
         Returns:
-            The decision for each image, at H x W.
+            The decision, at H x W.
         """
-        counts = [len(found.boxes) for found in detections]
         channels, semantic, order = ops.panoptic(
             semantic_logits,
             torch.cat([found.boxes for found in detections]),
             torch.cat([found.mask_logits for found in detections]),
             torch.cat([found.classes for found in detections]),
-            counts,
+            [len(found.boxes) for found in detections],
             max([found.max_per_class for found in detections]),
             self.stuff,
             self.overlap,
         )
-        orders = order.split(counts)
-        return [PanopticDecision(channels[i], semantic[i], orders[i]) for i in range(len(counts))]
+        return PanopticDecision(channels, semantic, order)

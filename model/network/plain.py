@@ -104,12 +104,19 @@ class PlainPanopticHead(nn.Module):
         self.stuff = stuff
         self.overlap = overlap
 
-    def forward(self, semantic_logits: Tensor, detections: list[Detections]) -> list[PanopticDecision]:
-        """The decision for each image, without the candidates that were dropped; arguments as of `PanopticHead`."""
-        return [self.decide(logits, found) for logits, found in zip(semantic_logits, detections, strict=True)]
+    def forward(self, semantic_logits: Tensor, detections: list[Detections]) -> PanopticDecision:
+        """As `PanopticHead`, image by image."""
+        decided = [self.decide(logits, found) for logits, found in zip(semantic_logits, detections, strict=True)]
+        order: list[int] = []
+        for each, found in zip(decided, detections, strict=True):
+            kept = each.order.tolist()
+            order += kept + [k for k in range(len(found.boxes)) if k not in kept]
+        channels = torch.stack([each.channels for each in decided])
+        semantic = torch.stack([each.semantic for each in decided])
+        return PanopticDecision(channels, semantic, torch.tensor(order, device=channels.device))
 
     def decide(self, semantic_logits: Tensor, found: Detections) -> PanopticDecision:
-        """The decision for one image: (S, H / 4, W / 4) logits and its candidates."""
+        """The decision for one image, (H, W) and without the candidates that were dropped, from (S, H / 4, W / 4)."""
         full = F.interpolate(semantic_logits[None], scale_factor=4.0, mode="bilinear", align_corners=False)[0]
         candidates = found.boxes, found.mask_logits, found.classes
         logits, kept = panoptic_logits(full, self.stuff, *candidates, self.overlap)

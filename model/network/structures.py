@@ -113,12 +113,13 @@ class Detections(NamedTuple):
 
 
 class PanopticDecision(NamedTuple):
-    """The panoptic head's decision for one image, at the padded size, before merging.
+    """The panoptic head's decision for a batch, at the padded size, before merging.
 
     Attributes:
-        channels: (H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3).
-        semantic: (H, W) uint8: the best of all S semantic classes.
-        order: (n,) int64: the candidate behind each instance, in channel order; the dropped candidates follow.
+        channels: (N, H, W) uint8: stuff 0..U-1, instance i is U + i, void 255 (Xiong et al. 2019, section 3).
+        semantic: (N, H, W) uint8: the best of all S semantic classes.
+        order: (n,) int64: of each image in turn, the candidate behind each instance, in channel order; the dropped
+            candidates follow.
     """
 
     channels: Tensor

@@ -6,21 +6,20 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from model import ops
 from model.network.anchors import Anchors
 from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
 from model.network.images import ImageTransform
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pool_regions
 from model.network.panoptic_head import PanopticHead
 from model.network.rpn import RegionProposalNetwork
-from model.network.segments import Segments, SegmentTable, fetch, read_table, to_original
+from model.network.segments import Segments, unpack
 from model.network.semantic_head import SemanticHead
 from model.network.structures import (
     Analysis,
-    Batch,
     BoxPredictions,
     Detections,
     Panoptic,
-    PanopticDecision,
     Proposals,
     Pyramid,
 )
@@ -89,10 +88,8 @@ class UPSNet(nn.Module):
         logits = self.semantic_head(pyramid).float()
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
         detections = self.panoptic_detections(pyramid, predictions)
-        tables: list[SegmentTable] = []
-        for i, decision in enumerate(self.panoptic_head(logits, detections)):
-            tables.append(self.merge(decision, logits[i], detections[i], batch, i))
-        return [read_table(table) for table in fetch(tables)]
+        decision = self.panoptic_head(logits, detections)
+        return unpack(self.segments(decision, logits, detections, batch), batch.original_sizes)
 
     @torch.jit.export
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
@@ -108,10 +105,11 @@ class UPSNet(nn.Module):
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
         detections = self.panoptic_detections(pyramid, predictions)
         instances = self.instance_detections(pyramid, predictions)
+        decision = self.panoptic_head(logits, detections)
+        panoptics = unpack(self.segments(decision, logits, detections, batch), batch.original_sizes)
         results: list[Analysis] = []
-        for i, decision in enumerate(self.panoptic_head(logits, detections)):
-            panoptic = read_table(self.merge(decision, logits[i], detections[i], batch, i))
-            semantic = to_original(decision.semantic, batch.sizes[i], batch.scales[i], batch.original_sizes[i])
+        for i, panoptic in enumerate(panoptics):
+            semantic = ops.to_original(decision.semantic[i], batch.sizes[i], batch.scales[i], batch.original_sizes[i])
             things = instances[i]
             boxes = things.boxes / batch.scales[i]
             results.append(Analysis(panoptic, semantic, boxes, things.scores, things.classes, things.mask_logits))
@@ -167,13 +165,6 @@ class UPSNet(nn.Module):
         pooled = pool(pyramid, boxes, self.mask_head.side, self.canonical_side)
         drawn = self.mask_head.of_class(pooled, classes)
         return list(drawn.split([len(b) for b in boxes]))
-
-    def merge(
-        self, decision: PanopticDecision, logits: Tensor, found: Detections, batch: Batch, i: int
-    ) -> SegmentTable:
-        """Segments of image `i` of the batch."""
-        size, scale, original = batch.sizes[i], batch.scales[i], batch.original_sizes[i]
-        return self.segments(decision, logits, found.classes, found.scores, size, scale, original)  # type: ignore[no-any-return]
 
 
 def published(

@@ -13,7 +13,7 @@ from model.datasets.records import Annotations, ImageRecord, check_same_size, re
 from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
 from model.network.images import ImageTransform
-from model.network.segments import source_indices
+from model.ops import source_indices
 from model.training import outlines
 from model.training.outlines import Outline
 from model.training.recipe import Recipe

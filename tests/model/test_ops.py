@@ -8,9 +8,15 @@ import torch.nn.functional as F
 
 from model import ops
 from model.archive import quiet
-from model.kernels import choice, cpu, panoptic_cpu
+from model.kernels import choice, cpu, panoptic_cpu, segments_cpu
 from model.kernels.convolution_cpu import winograd
-from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_offsets, random_pyramid
+from tests.model.network.examples import (
+    deform_conv2d_by_samples,
+    panoptic_case,
+    random_offsets,
+    random_pyramid,
+    segments_case,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +61,8 @@ def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: p
     assert torch.equal(ops.ON_GPU["nms"](boxes, 0.5), cpu.nms(boxes, 0.5))
     for ours, wanted in zip(ops.ON_GPU["panoptic"](*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
         assert torch.equal(ours, wanted)
+    decided = segments_case(0, [1, 3])
+    assert torch.equal(ops.ON_GPU["segments"](*decided), segments_cpu.segments(*decided))
 
 
 def test_torchvisions_form_takes_offsets_that_are_no_finite_numbers() -> None:
@@ -129,6 +137,8 @@ def test_the_schemas_are_those_that_archives_hold() -> None:
         "roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor",
         "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
         "ScalarType dtype) -> Tensor",
+        "segments(Tensor channels, Tensor semantic, Tensor logits, Tensor classes, Tensor scores, Tensor order, "
+        "int[] counts, int[] sizes, float[] scales, int[] originals, int stuff, int stuff_area_limit) -> Tensor",
     }
 
 
@@ -143,19 +153,3 @@ def test_bits_are_read_as_another_type() -> None:
     bits[0] = 0
     assert numbers[0] == 1  # a new tensor
     assert ops.reinterpret(numbers, torch.uint8).shape == (8,)
-
-
-def test_a_histogram_sums_in_float64() -> None:
-    values, weights = torch.tensor([0, 2, 2]), torch.tensor([1.0, 1e8, 1.0])
-    assert ops.histogram(values, 4).tolist() == [1, 0, 2, 0]
-    assert ops.histogram(values, 4, weights).tolist() == [1, 0, 1e8 + 1, 0]
-
-
-@pytest.mark.parametrize("count", [1, 31, 1000])
-def test_a_histogram_of_replicas_is_the_same(count: int) -> None:
-    torch.manual_seed(count)
-    values, weights = torch.randint(0, 5, (count,)), torch.rand(count, dtype=torch.float64)
-    found = ops.spread_histogram(values, 7, torch.ones_like(values))
-    assert found.dtype == torch.int64
-    assert torch.equal(found, ops.histogram(values, 7))
-    torch.testing.assert_close(ops.spread_histogram(values, 7, weights), ops.histogram(values, 7, weights))

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from model import ops
 from model.convert import convert_weights
 from model.network import boxes as box_ops
 from model.network.instance_head import pool
 from model.network.rpn import drop_padding, propose
-from model.network.segments import read_table, to_original
+from model.network.segments import unpack
 from model.network.structures import Batch, Detections, Proposals, Pyramid, RpnOutputs, Stages
 from model.network.upsnet import CONFIGURATIONS, UPSNet
 from tests.parity.conftest import Arrays, assert_same_segments, published_weights, read_arrays
@@ -153,21 +154,21 @@ def test_panoptic_map_and_merge(fixture: Fixture) -> None:
     masks, most = arrays["pan_cand_mask_logits"], int(classes.bincount().max())
     found = Detections(arrays["pan_cand_boxes"][:, 1:], scores, classes, masks, most)
     with torch.inference_mode():
-        decision = network.panoptic_head(logits[None], [found])[0]
+        decision = network.panoptic_head(logits[None], [found])
     kept = decision.order[: len(arrays["pan_keep"])]
     assert torch.equal(kept, arrays["pan_keep"])
     assert torch.equal(classes[kept], arrays["pan_cls_inds"])
     close(scores[kept], arrays["pan_cls_probs"], 1e-3)
-    equal = decision.channels == arrays["panoptic_map"]
+    equal = decision.channels[0] == arrays["panoptic_map"]
     assert bool(equal[arrays["panoptic_margin_fp16"] > 1e-2].all())
     assert equal.float().mean() >= 0.999
-    assert (decision.semantic == arrays["fcn_argmax"]).float().mean() >= 0.999
+    assert (decision.semantic[0] == arrays["fcn_argmax"]).float().mean() >= 0.999
     size, scale, original = fixture.batch.sizes[0], fixture.batch.scales[0], fixture.batch.original_sizes[0]
-    assert torch.equal(to_original(arrays["fcn_argmax"], size, scale, original), arrays["seg_orig"])
-    assert torch.equal(to_original(arrays["panoptic_map"], size, scale, original), arrays["pan_orig"])
+    assert torch.equal(ops.to_original(arrays["fcn_argmax"], size, scale, original), arrays["seg_orig"])
+    assert torch.equal(ops.to_original(arrays["panoptic_map"], size, scale, original), arrays["pan_orig"])
 
-    stored = decision._replace(channels=arrays["panoptic_map"], semantic=arrays["fcn_argmax"])
-    merged = read_table(network.segments(stored, logits, classes, scores, size, scale, original))
+    stored = decision._replace(channels=arrays["panoptic_map"][None], semantic=arrays["fcn_argmax"][None])
+    merged = unpack(network.segments(stored, logits[None], [found], fixture.batch), [original])[0]
     assert_same_segments(merged.segment_ids, merged.classes, arrays["unified"], network.segments.stuff)
 
 

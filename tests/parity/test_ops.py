@@ -11,8 +11,8 @@ from model.network import boxes as box_ops
 from model.network import plain
 from model.network.anchors import cell_anchors
 from model.network.instance_head import Candidates, pool, pyramid_levels
-from model.network.segments import Segments, read_table
-from model.network.structures import PaddedDetections, PanopticDecision, Pyramid
+from model.network.segments import Segments, unpack
+from model.network.structures import Batch, Detections, PaddedDetections, PanopticDecision, Pyramid
 from tests.parity.conftest import Arrays, assert_same_segments
 
 W10 = box_ops.BOX_WEIGHTS
@@ -119,10 +119,12 @@ def test_panoptic_head_plain_and_fast(ops: Arrays, case: str, monkeypatch: pytes
 def test_merge(ops: Arrays, case: int) -> None:
     semantic, channels, classes, merged = (ops[f"uni{case}_{name}"] for name in ("seg", "pan", "cls", "out"))
     height, width = channels.shape
-    decision = PanopticDecision(channels, semantic, torch.arange(len(classes)))
-    logits, scores = torch.zeros(19, (height + 3) // 4, (width + 3) // 4), torch.ones(len(classes))
+    decision = PanopticDecision(channels[None], semantic[None], torch.arange(len(classes)))
+    logits, nothing = torch.zeros(1, 19, (height + 3) // 4, (width + 3) // 4), torch.zeros(len(classes), 0)
+    candidates = Detections(nothing, torch.ones(len(classes)), classes, nothing, 0)
+    batch = Batch(nothing, [(height, width)], [1.0], [(height, width)])
     segments = Segments(11, int(ops[f"uni{case}_limit"]))
-    found = read_table(segments(decision, logits, classes, scores, (height, width), 1.0, (height, width)))
+    found = unpack(segments(decision, logits, [candidates], batch), batch.original_sizes)[0]
     assert_same_segments(found.segment_ids, found.classes, merged, 11)
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.convert import convert_weights, our_name
-from model.network.segments import source_indices
 from model.network.upsnet import UPSNet, coco_r50
+from model.ops import source_indices
 from model.training import targets
 from model.training.dataset import Sample
 from model.training.optimizer import parameter_groups

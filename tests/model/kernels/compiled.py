@@ -17,15 +17,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.kernels import deformable, masks, panoptic, regions, transform
+from model.kernels import deformable, masks, panoptic, regions, segments, transform
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
     "table matrix out p2 p3 p4 p5": "*fp16",
-    "moves bias boxes masks scales logits rois mean std": "*fp32",
-    "windows areas places allowed taken starts words levels sizes": "*i32",
+    "moves bias boxes masks scales logits rois mean std candidate_scores": "*fp32",
+    "windows areas places allowed taken starts words levels sizes counters": "*i32",
+    "order candidate_classes": "*i64",
+    "facts sums tables": "*fp64",
     "shown keep": "*i8",
-    "segments semantic image": "*u8",
+    "segments semantic image channel_map semantic_map kinds ids packed": "*u8",
 }
 TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {
     "threshold": "fp32",
@@ -35,6 +37,7 @@ COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
 FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
 ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
+TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
 KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
@@ -48,6 +51,11 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
     (transform._resize, {"ROWS": transform.ROWS, "NUMBERS": transform.NUMBERS}, EXACT),
+    (segments._count, TILE, {"num_warps": 1}),
+    (segments._merge, {"CLASSES": segments.CLASSES}, {"num_warps": 8}),
+    (segments._write, TILE, {}),
+    (segments._add_softmax, {"CELLS": segments.CELLS, "CLASSES": segments.CLASSES}, {}),
+    (segments._tabulate, {}, {}),
 ]
 
 

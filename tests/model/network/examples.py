@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,29 @@ def panoptic_case(seed: int, count: int, stuff: int = 5, things: int = 3) -> tup
     masks = F.interpolate(masks, (28, 28), mode="bilinear")[:, 0]
     classes = torch.randint(1, things + 1, (count,), generator=generator)
     return logits, detections(torch.cat([corner, far], 1), masks, classes)
+
+
+def segments_case(
+    seed: int, counts: list[int], stuff: int = 5, things: int = 3, block: int = 8, limit: int = 40
+) -> tuple[Any, ...]:
+    """Arguments of `ops.segments`: images padded to 32 x 64, resized by several factors, decided block by block.
+
+    A block has one channel and one semantic class. Images with one candidate have the placeholder.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    grid, images = (32 // block, 64 // block), len(counts)
+    drawn = torch.stack([torch.randint(0, stuff + count + 1, grid, generator=generator) for count in counts])
+    channels = torch.where(drawn == stuff + torch.tensor(counts)[:, None, None], 255, drawn)
+    semantic = torch.randint(0, stuff + things, (images, *grid), generator=generator)
+    maps = [each.byte().repeat_interleave(block, 1).repeat_interleave(block, 2) for each in (channels, semantic)]
+    logits = 3 * torch.randn(images, stuff + things, 8, 16, generator=generator)
+    classes = [torch.randint(1, things + 1, (count,), generator=generator) * (count > 1) for count in counts]
+    scores = torch.rand(sum(counts), generator=generator)
+    order = torch.cat([torch.randperm(count, generator=generator) for count in counts])
+    sizes = [side - (3 * i + seed) % 7 for i in range(images) for side in (32, 64)]
+    scales = [(0.7, 1.0, 1.9)[(seed + i) % 3] for i in range(images)]
+    originals = [round(side / scales[i // 2]) for i, side in enumerate(sizes)]
+    return *maps, logits, torch.cat(classes), scores, order, counts, sizes, scales, originals, stuff, limit
 
 
 def random_offsets(kind: str, *shape: int) -> Tensor:

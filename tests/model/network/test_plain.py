@@ -55,9 +55,9 @@ def test_the_plain_head_works_on_the_device_of_its_input() -> None:
     logits, found = panoptic_case(0, 9)
     nothing = found._replace(classes=torch.zeros_like(found.classes))  # placeholders: none is kept
     for each in (found, nothing):
-        wanted = PlainPanopticHead(5, 0.3)(logits[None], [each])[0]
+        wanted = PlainPanopticHead(5, 0.3)(logits[None], [each])
         with torch.device("meta"):  # where anything lies that is made without naming a device
-            decision = PlainPanopticHead(5, 0.3)(logits[None], [each])[0]
+            decision = PlainPanopticHead(5, 0.3)(logits[None], [each])
         for name in wanted._fields:
             assert torch.equal(getattr(decision, name), getattr(wanted, name))
 

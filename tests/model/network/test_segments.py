@@ -5,17 +5,25 @@ import torch
 from torch import Tensor
 
 from model.archive import quiet
-from model.network.segments import Segments, bounding_boxes, fetch, number_segments, read_table, to_original
-from model.network.structures import Panoptic, PanopticDecision
+from model.network.segments import Segments, unpack
+from model.network.structures import Batch, Detections, Panoptic, PanopticDecision
 
-LOGITS = torch.zeros(6, 8, 8)
+
+def candidates(classes: list[int], scores: list[float]) -> Detections:
+    nothing = torch.zeros(len(classes), 0)
+    return Detections(nothing, torch.tensor(scores), torch.tensor(classes), nothing, 0)
+
+
+def unscaled(sizes: list[tuple[int, int]]) -> Batch:
+    """Images of these sizes that were not resized."""
+    return Batch(torch.zeros(0), sizes, [1.0] * len(sizes), sizes)
 
 
 def merge(channels: Tensor, semantic: Tensor, classes: list[int], limit: int, scores: list[float]) -> Panoptic:
-    size = (channels.size(0), channels.size(1))
-    decision = PanopticDecision(channels.byte(), semantic.byte(), torch.arange(len(classes)))
-    module = Segments(3, limit)
-    return read_table(module(decision, LOGITS, torch.tensor(classes), torch.tensor(scores), size, 1.0, size))
+    decision = PanopticDecision(channels.byte()[None], semantic.byte()[None], torch.arange(len(classes)))
+    batch = unscaled([(channels.size(0), channels.size(1))])
+    packed = Segments(3, limit)(decision, torch.zeros(1, 6, 8, 8), [candidates(classes, scores)], batch)
+    return unpack(packed, batch.original_sizes)[0]
 
 
 def official_merge(semantic: Tensor, channels: Tensor, classes: Tensor, stuff: int, stuff_area_limit: int) -> Tensor:
@@ -82,55 +90,30 @@ def test_all_void_has_no_segments() -> None:
     assert found.scores.shape == found.areas.shape == (0,)
 
 
-def test_boxes_of_single_pixels() -> None:
-    ids = torch.tensor([[0, 1, 0], [2, 0, 0]])
-    assert bounding_boxes(ids)[1:3].tolist() == [[1, 0, 1, 1], [0, 1, 1, 1]]
-
-
-def test_tables_of_several_sizes_cross_in_one_transfer() -> None:
-    tables = []
-    for height, width in ((5, 7), (3, 9)):
-        channels = torch.arange(height * width).view(height, width) % 3
-        decision = PanopticDecision(channels.byte(), channels.byte(), torch.arange(1))
-        size = (height, width)
-        tables.append(Segments(3, 1)(decision, LOGITS, torch.tensor([1]), torch.tensor([0.9]), size, 1.0, size))
-    for table, fetched in zip(tables, fetch(tables), strict=True):
-        assert torch.equal(fetched.segment_ids, table.segment_ids)
-        assert torch.equal(fetched.rows, table.rows)
-        assert read_table(fetched).classes.tolist() == [0, 1, 2]
-
-
-def test_things_are_numbered_before_stuff_and_stuff_by_class() -> None:
-    """Channels 0 and 1 are stuff, 2 to 4 instances: the first is unseen, the last has become stuff 0."""
-    category, area = torch.full((256,), 255), torch.zeros(256, dtype=torch.int64)
-    category[:5] = torch.tensor([0, 1, 2, 3, 0])
-    area[:5] = torch.tensor([4, 4, 0, 4, 4])
-    area[255] = 9
-    is_instance = torch.zeros(256, dtype=torch.bool)
-    is_instance[2:4] = True
-    ids, count = number_segments(category, is_instance, area)
-    assert ids[:5].tolist() == [2, 3, 0, 1, 2]
-    assert int(ids[255]) == 0
-    assert int(count) == 3
+def test_images_of_several_sizes_cross_in_one_transfer() -> None:
+    sizes = [(5, 7), (3, 9)]
+    channels = torch.zeros(2, 8, 12, dtype=torch.uint8)
+    for each, (height, width) in zip(channels, sizes, strict=True):
+        each[:height, :width] = (torch.arange(height * width) % 3).view(height, width)
+    decision = PanopticDecision(channels, channels, torch.zeros(2, dtype=torch.int64))
+    detections = [candidates([1], [0.9]), candidates([2], [0.8])]
+    packed = Segments(3, 1)(decision, torch.zeros(2, 6, 2, 3), detections, unscaled(sizes))
+    assert packed.shape == (2 * 256 * 7 * 8 + 5 * 7 + 3 * 9,)
+    for found, each, (height, width) in zip(unpack(packed, sizes), channels, sizes, strict=True):
+        assert found.classes.tolist() == [0, 1, 2]
+        assert torch.equal(found.segment_ids, each[:height, :width] + 1)
 
 
 def test_stuff_is_scored_by_its_softmax_at_stride_4() -> None:
     """Left half: stuff 0 at logits (log 3, 0), a softmax of 3/4. Right half: stuff 1 at (0, 0), 1/2."""
-    logits = torch.zeros(2, 1, 2)
-    logits[0, 0, 0] = torch.tensor(3.0).log()
-    channels = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]).byte().expand(4, 8)
+    logits = torch.zeros(1, 2, 1, 2)
+    logits[0, 0, 0, 0] = torch.tensor(3.0).log()
+    channels = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]).byte().expand(1, 4, 8)
     decision = PanopticDecision(channels, channels, torch.arange(1))
+    batch = unscaled([(4, 8)])
     module = Segments(2, 1)
     with quiet():
-        scripted = torch.jit.script(module)
-    for each in (module, scripted):
-        table = each(decision, logits, torch.zeros(1, dtype=torch.int64), torch.ones(1), (4, 8), 1.0, (4, 8))
-        torch.testing.assert_close(read_table(table).scores, torch.tensor([0.75, 0.5]))
-
-
-def test_the_original_size_is_met_exactly() -> None:
-    padded = torch.arange(32 * 64).view(32, 64)
-    shrunk = to_original(padded, (21, 33), 1 / 3, (64, 100))
-    assert shrunk.shape == (64, 100)
-    assert shrunk[3, 0] == padded[1, 0]
-    assert shrunk[63, 99] == padded[20, 32]  # floor(99 / 3) would be one past the end
+        scripted, scripted_unpack = torch.jit.script(module), torch.jit.script(unpack)
+    for segments, read in ((module, unpack), (scripted, scripted_unpack)):
+        found = read(segments(decision, logits, [candidates([0], [1.0])], batch), batch.original_sizes)[0]
+        torch.testing.assert_close(found.scores, torch.tensor([0.75, 0.5]))
