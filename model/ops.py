@@ -36,6 +36,7 @@ _LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
 _LIBRARY.define("add_enlarged(Tensor fine, Tensor coarse) -> Tensor")
 _LIBRARY.define("sum_levels(Tensor[] levels, Tensor bias) -> Tensor")
 _LIBRARY.define("numbers(float[] numbers, Tensor like) -> Tensor")
+_LIBRARY.define("to_host(Tensor(a) numbers) -> Tensor(a)")
 _LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
 _LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
 _LIBRARY.define(
@@ -227,6 +228,16 @@ def segments(
     return packed
 
 
+def to_host(numbers: Tensor) -> Tensor:
+    """A tensor on the host, for which the host waits; from a GPU by way of page-locked memory."""
+    return torch.ops.upsnet.to_host(numbers)  # type: ignore[no-any-return]
+
+
+def spare_rows(count: int, like: Tensor) -> int:
+    """How many rows more to compute: a GPU's library plans each new number of rows anew, which takes milliseconds."""
+    return -count % 16 if like.is_cuda else 0
+
+
 def reinterpret(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     """The same bits as another type, in a new tensor; TorchScript takes the type in `Tensor.view` for a size."""
     return torch.ops.upsnet.reinterpret(numbers, dtype)  # type: ignore[no-any-return]
@@ -326,6 +337,13 @@ def _numbers_cuda(numbers: list[float], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float32, pin_memory=True).to(like.device, non_blocking=True)
 
 
+def _to_host_cuda(numbers: Tensor) -> Tensor:
+    found = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    found.copy_(numbers, non_blocking=True)
+    torch.cuda.current_stream(numbers.device).synchronize()
+    return found
+
+
 def _register(
     name: str,
     on_cpu: Callable[..., Any],
@@ -363,6 +381,8 @@ _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.pa
 _register("transform", transform_cpu.transform, transform_cpu.transform, "transform.transform")
 _LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.float32), "CPU")
 _LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
+_LIBRARY.impl("to_host", lambda numbers: numbers, "CPU")
+_LIBRARY.impl("to_host", _to_host_cuda, "CUDA")
 _register("segments", segments_cpu.segments, segments_cpu.segments, "segments.segments")
 for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
     _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask

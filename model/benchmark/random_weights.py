@@ -30,7 +30,9 @@ class StandIns(Candidates):
         classes = torch.div(index, 4, rounding_mode="floor") % (scores.size(2) - 1) + 1
         found = torch.linspace(0.99, 0.61, count, device=boxes.device)
         counts = torch.full((images,), count, device=boxes.device)
-        return PaddedDetections(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
+        return PaddedDetections(
+            boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts, counts.clamp(max=4)
+        )
 
 
 def random_network(name: str, short_side: int, long_side: int, instances: int) -> UPSNet:

@@ -111,9 +111,22 @@ class MaskHead(nn.Module):
         return self.logits(F.relu_(self.upsample(self.layers(pooled))))  # type: ignore[no-any-return]
 
     def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
-        """Mask logits of each region's class, float32: (R, C, S, S), (R,) -> (R, 2 S, 2 S)."""
-        logits = self.forward(pooled)
-        return logits[torch.arange(len(classes), device=classes.device), classes].float()
+        """Mask logits of each region's class, float32: (R, C, S, S), (R,) -> (R, 2 S, 2 S).
+
+        The masks of the other classes are not drawn. The transposed convolution is a matrix product, whose four results
+        for a position are put in their places only when a single channel is left.
+        """
+        hidden, width, side = self.layers(pooled), self.logits.in_channels, self.side
+        corners = self.upsample.weight.permute(2, 3, 1, 0).reshape(4 * width, -1, 1, 1)
+        bias = self.upsample.bias
+        assert bias is not None
+        drawn = ops.convolution(hidden, corners, bias.repeat(4), None, True, 1)
+        pixels = drawn.permute(0, 2, 3, 1).reshape(len(classes), 4 * side * side, width)
+        weight, bias = self.logits.weight, self.logits.bias
+        assert bias is not None
+        logits = torch.baddbmm(bias[classes][:, None, None], pixels, weight.flatten(1)[classes][:, :, None])
+        spread = logits.view(len(classes), side, side, 2, 2).transpose(2, 3)
+        return spread.reshape(len(classes), 2 * side, 2 * side).float()
 
 
 class Candidates(nn.Module):
@@ -166,11 +179,15 @@ class Candidates(nn.Module):
         counts = ((found >= 0) & (found >= found[:, last:][:, :1])).sum(1)  # equal scores may pass the limit together
         none = counts == 0
         placeholder = torch.cat([none[:, None], torch.zeros_like(kept[:, 1:])], dim=1)
+        counts, classes = counts + none.long(), classes.masked_fill(placeholder, 0)
+        real = torch.arange(classes.size(1), device=classes.device) < counts[:, None]
+        frequency = found.new_zeros((len(found), things + 1)).scatter_add(1, classes, real.to(found.dtype))
         return PaddedDetections(
             boxes.masked_fill(placeholder[..., None], 0.0),
             found.masked_fill(placeholder, 1.0),
-            classes.masked_fill(placeholder, 0),
-            counts + none.long(),
+            classes,
+            counts,
+            frequency.amax(1).long(),
         )
 
     def instances(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -63,7 +63,7 @@ def unpack(packed: Tensor, original_sizes: list[tuple[int, int]]) -> list[Panopt
         packed: what `Segments` gives.
         original_sizes: height and width of each image as given.
     """
-    fetched = packed.cpu()
+    fetched = ops.to_host(packed)
     first = len(fetched)
     for size in original_sizes:
         first -= size[0] * size[1]

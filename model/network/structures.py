@@ -86,12 +86,28 @@ class PaddedDetections(NamedTuple):
         scores: (N, K) float32, descending; only the first `counts` of an image are detections.
         classes: (N, K) int64.
         counts: (N,) int64, at least 1.
+        most_of_a_class: (N,) int64, how many detections the most frequent class has.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     counts: Tensor
+    most_of_a_class: Tensor
+
+
+class Located(NamedTuple):
+    """What is known of a batch before the host must know how many things there are.
+
+    Attributes:
+        pyramid: features of the batch.
+        logits: (N, S, H / 4, W / 4) float32 semantic logits.
+        detections: the candidates for the panoptic head, still without masks.
+    """
+
+    pyramid: Pyramid
+    logits: Tensor
+    detections: PaddedDetections
 
 
 class Detections(NamedTuple):

@@ -17,8 +17,11 @@ from model.network.segments import Segments, unpack
 from model.network.semantic_head import SemanticHead
 from model.network.structures import (
     Analysis,
+    Batch,
     BoxPredictions,
     Detections,
+    Located,
+    PaddedDetections,
     Panoptic,
     Proposals,
     Pyramid,
@@ -83,13 +86,33 @@ class UPSNet(nn.Module):
         Returns:
             One `Panoptic` for each image, at its own size, on the host. It depends on that image alone.
         """
-        batch = self.transform(images, self.dtype())
-        pyramid = self.features(batch.pixels)
-        logits = self.semantic_head(pyramid).float()
-        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
-        detections = self.panoptic_detections(pyramid, predictions)
-        decision = self.panoptic_head(logits, detections)
-        return unpack(self.segments(decision, logits, detections, batch), batch.original_sizes)
+        batch = self.prepare(images)
+        return self.finish(self.locate(batch.pixels, batch.limits), batch)
+
+    @torch.jit.export
+    def prepare(self, images: list[Tensor]) -> Batch:
+        """The batch that `locate` and `finish` take."""
+        return self.transform(images, self.dtype())  # type: ignore[no-any-return]
+
+    @torch.jit.export
+    def locate(self, pixels: Tensor, limits: Tensor) -> Located:
+        """All that is found before the host must wait for a number: the same work for every batch of one shape.
+
+        Args:
+            pixels: (N, 3, H, W) of `Batch`.
+            limits: (N, 4) of `Batch`.
+        """
+        pyramid = self.features(pixels)
+        logits = self.semantic_head(pyramid)
+        predictions = self.predict_boxes(pyramid, self.rpn(pyramid, limits), limits)
+        return Located(pyramid, logits, self.candidates.panoptic(predictions.boxes, predictions.scores))
+
+    @torch.jit.export
+    def finish(self, located: Located, batch: Batch) -> list[Panoptic]:
+        """The answers of `forward`."""
+        detections = self.draw(located.pyramid, located.detections)
+        decision = self.panoptic_head(located.logits, detections)
+        return unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
 
     @torch.jit.export
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
@@ -99,9 +122,9 @@ class UPSNet(nn.Module):
     @torch.jit.export
     def analyze(self, images: list[Tensor]) -> list[Analysis]:
         """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
-        batch = self.transform(images, self.dtype())
+        batch = self.prepare(images)
         pyramid = self.features(batch.pixels)
-        logits = self.semantic_head(pyramid).float()
+        logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
         detections = self.panoptic_detections(pyramid, predictions)
         instances = self.instance_detections(pyramid, predictions)
@@ -136,12 +159,12 @@ class UPSNet(nn.Module):
         return BoxPredictions(boxes, scores * real[..., None])
 
     def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
-        """Detections for the panoptic head, at least one an image. The host waits once, to learn how many there are."""
-        padded = self.candidates.panoptic(predictions.boxes, predictions.scores)
-        kinds = predictions.scores.size(2)
-        real = torch.arange(padded.classes.size(1), device=padded.counts.device) < padded.counts[:, None]
-        frequency = padded.scores.new_zeros((len(padded.counts), kinds)).scatter_add(1, padded.classes, real.float())
-        known = torch.stack([padded.counts, frequency.amax(1).long()]).cpu()
+        """Detections for the panoptic head, at least one an image."""
+        return self.draw(pyramid, self.candidates.panoptic(predictions.boxes, predictions.scores))
+
+    def draw(self, pyramid: Pyramid, padded: PaddedDetections) -> list[Detections]:
+        """Detections with their masks. The host waits once, to learn how many there are."""
+        known = ops.to_host(torch.stack([padded.counts, padded.most_of_a_class]))
         counts: list[int] = known[0].tolist()
         max_per_class: list[int] = known[1].tolist()
         boxes = [padded.boxes[i, :count] for i, count in enumerate(counts)]
@@ -162,9 +185,14 @@ class UPSNet(nn.Module):
 
     def masks(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> list[Tensor]:
         """Mask logits of each box for its class, per image (R_i, 28, 28)."""
-        pooled = pool(pyramid, boxes, self.mask_head.side, self.canonical_side)
-        drawn = self.mask_head.of_class(pooled, classes)
-        return list(drawn.split([len(b) for b in boxes]))
+        counts = [len(b) for b in boxes]
+        spare = ops.spare_rows(len(classes), classes)
+        if spare > 0:
+            boxes = [b for b in boxes]  # noqa: C416 -- TorchScript has no `list` of a list
+            boxes.append(classes.new_zeros((spare, 4)).float())
+            classes = torch.cat([classes, classes.new_zeros((spare,))])
+        drawn = self.mask_head.of_class(pool(pyramid, boxes, self.mask_head.side, self.canonical_side), classes)
+        return list(drawn[: len(classes) - spare].split(counts))
 
 
 def published(

@@ -80,4 +80,4 @@ def test_a_plain_network_has_no_form_of_ours_and_leaves_the_network_alone() -> N
     assert ours == held  # one inside each plain one
     assert isinstance(plain.panoptic_head, PlainPanopticHead)
     assert any(isinstance(module, Convolution) for module in network.modules())
-    assert plain.rpn.conv.weight.data_ptr() != network.rpn.conv.weight.data_ptr()
+    assert plain.rpn.conv.conv.weight.data_ptr() != network.rpn.conv.weight.data_ptr()
