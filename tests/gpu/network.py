@@ -94,31 +94,35 @@ def count_waits(run: Callable[[], Any]) -> int:
 
 
 @torch.inference_mode()
-def peers(bench: Bench) -> Iterator[Row]:
-    """Other networks with random weights on batches of the same size: their time divided by ours."""
+def mask_rcnn(bench: Bench) -> Iterator[Row]:
+    """torchvision's Mask R-CNN with random weights, which has no semantic part: its time divided by ours."""
+    options = {"min_size": min(bench.size), "max_size": max(bench.size)}
+    options |= {"rpn_post_nms_top_n_test": 20} if bench.dry else {}
+    network = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **options)
+    network = network.eval().to(bench.device)
+    pictures = list(torch.rand(bench.batch, 3, *bench.size, device=bench.device))
+    run = parts.in_precision(lambda: network(pictures), bench.device, bench.dtype)
+    yield compared(bench, "torchvision Mask R-CNN", run)
+
+
+@torch.inference_mode()
+def mask2former(bench: Bench) -> Iterator[Row]:
+    """Mask2Former of transformers with random weights, if it is installed: its time divided by ours."""
+    try:
+        runs = parts.peers(bench.size, bench.batch, bench.device, bench.dtype)
+    except CommandError:
+        yield Row("transformers Mask2Former / ours", None, note="transformers or scipy is not installed")
+        return
+    yield compared(bench, "transformers Mask2Former", runs["transformers Mask2Former-R50"])
+
+
+def compared(bench: Bench, name: str, theirs: parts.Run) -> Row:
+    """The time of another network on a batch divided by ours."""
     _, images, served = opened(bench)
     ours = bench.wall(lambda: served(images), 10)
-    for name, run in other_networks(bench, len(images)).items():
-        name = f"{name.removesuffix('-R50')} / ours"
-        try:
-            yield Row(name, bench.wall(run, 5) / ours, "x", f"batch {len(images)}; ours takes {1e3 * ours:.2f} ms")
-        except Exception as error:
-            yield Row(name, None, note=f"{type(error).__name__}: {error}"[:200], failed=True)
+    taken = bench.wall(theirs, 7)
+    note = f"{1e3 * taken:.2f} ms / {1e3 * ours:.2f} ms, batch {bench.batch}"
+    return Row(f"{name} / ours", taken / ours, "x", note)
 
 
-def other_networks(bench: Bench, count: int) -> dict[str, parts.Run]:
-    """By name; without transformers, Mask R-CNN alone."""
-    try:
-        found = parts.peers(bench.size, count, bench.device, bench.dtype)
-        return {name.replace("maskrcnn_resnet50_fpn", "Mask R-CNN"): run for name, run in found.items()}
-    except CommandError:
-        options = {"min_size": min(bench.size), "max_size": max(bench.size)}
-        options |= {"rpn_post_nms_top_n_test": 20} if bench.dry else {}
-        mask_rcnn = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **options)
-        mask_rcnn = mask_rcnn.eval().to(bench.device)
-        pictures = list(torch.rand(count, 3, *bench.size, device=bench.device))
-        run = parts.in_precision(lambda: mask_rcnn(pictures), bench.device, bench.dtype)
-        return {"torchvision Mask R-CNN": run}
-
-
-PARTS = (throughput, latency, memory, waits, peers)
+PARTS = (throughput, latency, memory, waits, mask_rcnn, mask2former)

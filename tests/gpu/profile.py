@@ -2,9 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity
 
 from model.benchmark import __main__ as benchmark
@@ -110,4 +112,26 @@ def stages(bench: Bench) -> Iterator[Row]:
             yield Row(f"stage {name}, batch {count}", 1e3 * row, "ms", note)
 
 
-PARTS = (kernels, stages)
+@torch.inference_mode()
+def layouts(bench: Bench) -> Iterator[Row]:
+    """Convolutions and norms whose maps are not channels-last: each costs a transposition on a GPU."""
+    network, images, _ = opened(bench)
+    found: set[str] = set()
+
+    def look(name: str, _: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        for side, maps in (("input", given[0]), ("output", result)):
+            if maps.dim() == 4 and min(maps.size(1), maps.size(2) * maps.size(3)) > 1:  # else layouts are the same
+                found.update([] if maps.is_contiguous(memory_format=torch.channels_last) else [f"{side} of {name}"])
+
+    hooks = [
+        module.register_forward_hook(partial(look, name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.GroupNorm)
+    ]
+    network(images[:1])
+    for hook in hooks:
+        hook.remove()
+    yield Row("maps that are not channels-last", len(found), "", ", ".join(sorted(found))[:600])
+
+
+PARTS = (kernels, stages, layouts)
