@@ -30,9 +30,8 @@ class StandIns(Candidates):
         classes = torch.div(index, 4, rounding_mode="floor") % (scores.size(2) - 1) + 1
         found = torch.linspace(0.99, 0.61, count, device=boxes.device)
         counts = torch.full((images,), count, device=boxes.device)
-        return PaddedDetections(
-            boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts, counts.clamp(max=4)
-        )
+        most = (classes[:, None] == classes).sum(1).amax().expand(images)
+        return PaddedDetections(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts, most)
 
 
 def random_network(name: str, short_side: int, long_side: int, instances: int) -> UPSNet:
@@ -48,8 +47,8 @@ def random_network(name: str, short_side: int, long_side: int, instances: int) -
 def settle(network: UPSNet) -> None:
     """Set norms and weights, in place, so that numbers stay near 1 and offsets near `OFFSET` on a sample picture.
 
-    Each frozen norm takes the mean and variance of what comes to it, and each layer of a pyramid or head without norms
-    is scaled to variance 1.
+    Each frozen norm takes the mean and variance of what comes to it. Each layer of the pyramid and the heads is scaled
+    to variance 1, and those that predict offsets to `OFFSET`.
     """
 
     def take_statistics(norm: Any, given: tuple[Tensor, ...]) -> None:
@@ -66,8 +65,8 @@ def settle(network: UPSNet) -> None:
         nn.init.normal_(layer.weight)
     heads = [network.pyramid, network.rpn.conv, network.box_head, network.mask_head, network.semantic_head]
     layers = [layer for head in heads for layer in head.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    scored = network.semantic_head.logits
-    waiting = {layer: layer.register_forward_hook(scale) for layer in layers if layer is not scored}
+    scaled = {*layers, *offsets} - {network.semantic_head.logits}
+    waiting = {layer: layer.register_forward_hook(scale) for layer in scaled}
     norms = [module for module in network.modules() if isinstance(module, FrozenNorm)]
     hooks = [norm.register_forward_pre_hook(take_statistics) for norm in norms]
     with torch.no_grad():

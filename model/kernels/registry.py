@@ -105,6 +105,8 @@ _LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.fl
 _LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
 _LIBRARY.impl("to_host", lambda numbers: numbers, "CPU")
 _LIBRARY.impl("to_host", _to_host_cuda, "CUDA")
+for _name in ("numbers", "to_host"):
+    _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # no gradient passes them
 _LIBRARY.impl("reinterpret", lambda bits, dtype: bits.contiguous().clone().view(dtype), "CompositeExplicitAutograd")
 _LIBRARY.impl("deform_conv2d", _deform_conv2d, "CompositeImplicitAutograd")  # archives up to version 0.2 call it
 _LIBRARY.impl("has_kernels", lambda _: False, "CPU")  # archives of version 0.1 ask

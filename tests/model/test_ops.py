@@ -92,7 +92,8 @@ def test_numbers_and_what_is_fetched_are_the_same_on_a_cpu() -> None:
     found = ops.numbers([1.5, -2.0], like)
     assert (found.tolist(), found.dtype) == ([1.5, -2.0], torch.float32)
     assert ops.numbers([], like).shape == (0,)
-    assert ops.to_host(found) is found
+    assert torch.equal(ops.to_host(found), found)
+    assert not ops.numbers([1.0], torch.zeros(3, requires_grad=True)).requires_grad
 
 
 @pytest.mark.gpu

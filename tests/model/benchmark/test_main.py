@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from model.benchmark import __main__ as benchmark
-from model.benchmark.random_weights import StandIns
 from tests.model.typed import typed
 from tests.paths import DEMO
 
@@ -35,12 +34,6 @@ def test_a_part_is_measured_once_for_each_number_of_instances(tmp_path: Path) ->
     figures = json.loads(out.read_text())
     assert [(row["instances"], row["equal"]) for row in figures["panoptic_head"]] == [(2, True), (9, True)]
     assert (figures["size"], figures["precision"]) == ("90x128", "float32")
-
-
-def test_stand_ins_share_classes_so_that_masks_are_removed() -> None:
-    boxes, scores = torch.rand(2, 30, 4, 4), torch.rand(2, 30, 4)
-    classes = StandIns(0.05, 0.0, 0.5, 14).panoptic(boxes, scores).classes
-    assert classes[1].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [1] * 2
 
 
 @pytest.mark.gpu

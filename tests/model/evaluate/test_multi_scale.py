@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.benchmark.__main__ import StandIns
+from model.benchmark.random_weights import StandIns
 from model.evaluate.multi_scale import MultiScale, interpolate, mirror
 from model.interface import codec
 from model.interface.panoptic import Pixels
@@ -38,10 +38,9 @@ def test_mirrored_views_see_a_mirrored_image_mirrored(photo: Pixels) -> None:
 class AtTheRight(StandIns):
     """Every box ends at the right edge of its view, and the last view's come first."""
 
-    def decode(self, proposals: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
-        height, width = size
-        box = proposals.new_tensor([width - 20.0, 0.0, width - 1.0, height - 1.0])
-        return box.expand(len(proposals), deltas.size(1) // 4, 4)
+    def decode(self, proposals: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+        box = limits[0] * torch.tensor([1.0, 0.0, 1.0, 1.0]) - torch.tensor([19.0, 0.0, 0.0, 0.0])
+        return box.expand(1, proposals.size(1), deltas.size(1) // 4, 4)
 
     def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
         return super().panoptic(boxes.flip(1), scores)

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.archive import quiet
-from model.kernels.convolution_cpu import rows_around, winograd
+from model.kernels.convolution_cpu import convolution, rows_around, winograd
+from model.kernels.plain import convolution_torch
 
 
 def example(count: int, channels: int, outputs: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,6 +44,31 @@ def test_rows_beyond_the_image_are_zero() -> None:
     image = torch.arange(1.0, 5.0).view(2, 2, 1)
     assert rows_around(image, -1, 3, 4)[..., 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 3, 4, 0], [0, 0, 0, 0]]
     assert rows_around(image, 1, 2, 4)[..., 0].tolist() == [[0, 3, 4, 0]]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize(("channels", "size", "stride"), [(5, 3, 1), (5, 7, 2), (5, 1, 2), (8, 1, 1), (256, 3, 1)])
+def test_sum_and_relu_follow_as_in_torch_and_so_do_gradients(
+    channels: int, size: int, stride: int, added: bool, relu: bool
+) -> None:
+    torch.manual_seed(0)
+    sides = (48, 43) if channels == 256 else (9, 7)  # large enough for fewer multiplications
+    features, weight = torch.randn(2, channels, *sides), torch.randn(3, channels, size, size) / channels**0.5 / size
+    bias, other = torch.randn(3), torch.randn(2, 3, -(-sides[0] // stride), -(-sides[1] // stride))
+    given = [each.requires_grad_() for each in (features, weight, bias, *([other] if added else []))]
+    before = [each.detach().clone() for each in given]
+    arguments = (*given, *([] if added else [None]), relu, stride)
+    wanted = convolution_torch(*arguments)  # type: ignore[arg-type]
+    recorded = convolution(*arguments)  # type: ignore[arg-type]
+    with torch.no_grad():
+        torch.testing.assert_close(convolution(*arguments), wanted, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+    torch.testing.assert_close(recorded, wanted, atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(found.square().sum(), given) for found in (recorded, wanted)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+    for each, kept in zip(given, before, strict=True):
+        assert torch.equal(each, kept)
 
 
 def test_scripted_gives_the_same_bits() -> None:
