@@ -13,13 +13,19 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from model.kernels import cpu, panoptic_cpu, segments_cpu
+from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, segments_cpu
 from model.kernels.choice import GpuForm
-from model.kernels.convolution_cpu import winograd
 from model.kernels.segments_cpu import source_indices as source_indices
 from model.kernels.segments_cpu import to_original as to_original
 
+OUTSIDE = 1e9  # an offset that leads out of every image
 _LIBRARY = torch.library.Library("upsnet", "DEF")
+_LIBRARY.define(
+    "convolution(Tensor features, Tensor weight, Tensor? bias, Tensor? other, bool relu, int stride) -> Tensor"
+)
+_LIBRARY.define(
+    "deformable_convolution(Tensor features, Tensor offsets, Tensor weight, Tensor? bias, bool relu) -> Tensor"
+)
 _LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
 _LIBRARY.define("has_kernels(Tensor device) -> bool")
 _LIBRARY.define(
@@ -35,33 +41,42 @@ _LIBRARY.define(
 )
 
 
-def conv3x3(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """3 x 3 convolution with stride 1 and padding 1: (N, C, H, W), (O, C, 3, 3), (O,) -> (N, O, H, W).
+def convolution(
+    features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool, stride: int
+) -> Tensor:
+    """A convolution that is padded to keep the size, and what follows it: bias, sum, ReLU.
 
-    On a CPU, `winograd` computes large ones; small ones would not repay its transforms. A GPU's library chooses its own
-    way. With gradients torch's form is used, the only one with a backward.
+    Args:
+        features: (N, C, H, W), best channels-last.
+        weight: (O, C, K, K), K odd.
+        bias: (O,) or None.
+        other: what is added before the ReLU, of the result's shape, or None.
+        relu: whether a ReLU comes last.
+        stride: stride along both axes.
+
+    Returns:
+        (N, O, ceil(H / stride), ceil(W / stride)).
     """
-    large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048
-    if large and not features.is_cuda and features.dtype == torch.float32 and not torch.is_grad_enabled():
-        return winograd(features, weight, bias)
-    return F.conv2d(features, weight, bias, padding=1)
+    return torch.ops.upsnet.convolution(features, weight, bias, other, relu, stride)  # type: ignore[no-any-return]
 
 
-def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
     """3 x 3 deformable convolution without modulation; stride 1, padding 1, one deformable group.
 
-    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0; neighbours outside the image count as 0.
+    A sample at y <= -1, y >= H, x <= -1 or x >= W is 0, and one at NaN; neighbours outside the image count as 0.
 
     Args:
         features: (N, C, H, W).
         offsets: (N, 18, H, W) pixels; of tap t = 3 ky + kx, channel 2 t is dy and 2 t + 1 is dx.
         weight: (O, C, 3, 3).
         bias: (O,) or None.
+        relu: whether a ReLU comes last.
 
     Returns:
         (N, O, H, W).
     """
-    return torch.ops.upsnet.deform_conv2d(features, offsets, weight, bias)  # type: ignore[no-any-return]
+    found: Tensor = torch.ops.upsnet.deformable_convolution(features, offsets, weight, bias, relu)
+    return found
 
 
 def nms(boxes: Tensor, threshold: float) -> Tensor:
@@ -191,19 +206,31 @@ def kernel(device: str) -> str:
     """The form of deformable convolutions that inference takes on a device: gather, triton or torchvision."""
     if not device.startswith("cuda"):
         return "gather"
-    return "triton" if ON_GPU["deform_conv2d"].usable else "torchvision"
+    return "triton" if ON_GPU["deformable_convolution"].usable else "torchvision"
 
 
-def deform_conv2d_torchvision(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolution_torch(
+    features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool, stride: int
+) -> Tensor:
+    """`convolution` by torch, one pass after the other."""
+    found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
+    if other is not None:
+        found = found + other
+    return F.relu(found) if relu else found
+
+
+def deform_conv2d_torchvision(
+    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
+) -> Tensor:
     """`deform_conv2d` by torchvision, in float32.
 
     torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
     """
     bias32 = bias.float() if bias is not None else None
-    out: Tensor = torchvision.ops.deform_conv2d(
-        features.float(), offsets.float(), weight.float(), bias32, padding=(1, 1)
-    )
-    return out.to(features.dtype)
+    moves = offsets.float().nan_to_num(OUTSIDE, OUTSIDE, OUTSIDE)
+    out: Tensor = torchvision.ops.deform_conv2d(features.float(), moves, weight.float(), bias32, padding=(1, 1))
+    out = out.to(features.dtype)
+    return F.relu(out) if relu else out
 
 
 def roi_align_torchvision(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
@@ -241,7 +268,15 @@ def _register(
 
 ON_GPU: dict[str, GpuForm] = {}
 """By the name of an operator, what a GPU runs."""
-_register("deform_conv2d", cpu.deform_conv2d, deform_conv2d_torchvision, "deformable.deform_conv2d", backward=True)
+_register("convolution", convolution_cpu.convolution, convolution_torch, convolution_cudnn.convolution, backward=True)
+_register(
+    "deformable_convolution",
+    cpu.deform_conv2d,
+    deform_conv2d_torchvision,
+    "deformable.deform_conv2d",
+    backward=True,
+)
+_LIBRARY.impl("deform_conv2d", deform_conv2d, "CompositeImplicitAutograd")  # archives of version 0.2 and before call it
 _register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align", backward=True)
 _register("nms", cpu.nms, cpu.nms, "regions.nms")
 _register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")

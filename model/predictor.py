@@ -1,7 +1,7 @@
 """The archive behind numpy: images in, panoptic segmentations out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from model import archive, memory, ops
 from model.interface.categories import Labels
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import PRECISIONS, ServedModel
+from model.kernels import choice, self_check
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
@@ -60,28 +61,41 @@ def choose_precision(precision: str, device: str) -> str:
     return precision
 
 
+def compute_in_full() -> None:
+    """From now on the whole process multiplies float32 numbers in float32.
+
+    Otherwise a GPU's convolutions round their inputs to 10 binary digits (TensorFloat-32).
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 class Predictor:
-    """A loaded archive on one device.
+    """A loaded archive on one device. Once there is one, `compute_in_full` holds in its process.
 
     Args:
         path: path of the archive.
         device: auto, cpu, cuda or cuda:N.
         precision: float32, float16, or auto for float16 on CUDA and float32 on a CPU.
+        kernels: auto, or off for the slower forms of all operators on CUDA, in the whole process.
 
     Raises:
         archive.ArchiveError: the archive cannot be used, or not on this device in this precision.
 
     Attributes:
-        served: what it serves: name, metadata, device, precision, kernel.
+        served: what it serves: name, metadata, device, precision, kernel; after `check_kernels` also what fell back.
         categories: the classes that it tells apart.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, path: str | Path, device: str = "auto", precision: str = "auto", kernels: str = "auto") -> None:
         path = Path(path)
         device = choose_device(device)
         precision = choose_precision(precision, device)
+        if kernels == "off":
+            choice.switch_off()
         if device == "cpu":
             memory.keep_freed_memory()
+        compute_in_full()
         self._network, metadata = archive.load(path, device)
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)
@@ -116,11 +130,25 @@ class Predictor:
             found = self._network.analyze(self._upload(images))
             return [to_analysis(one, self.categories) for one in found]
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Run each height and width twice. The first run compiles kernels and optimises the graph."""
+    def check_kernels(self) -> None:
+        """Run the GPU's kernels on small inputs, and replace those that fail; `served` then says which.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no memory left.
+            RuntimeError: the device is lost.
+        """
+        device, precision = self.served.device, self.served.precision
+        self_check.check(ops.ON_GPU, device, DTYPES[precision])
+        self.served = replace(self.served, kernel=ops.kernel(device), fallbacks=choice.replaced())
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]], images: int = 1) -> None:
+        """Run so many images of each height and width, twice.
+
+        The first run compiles kernels and optimises the graph.
+        """
         for height, width in sizes:
             for _ in range(2):
-                self.predict([np.zeros((height, width, 3), np.uint8)])
+                self.predict([np.zeros((height, width, 3), np.uint8)] * images)
 
     def _upload(self, images: Sequence[Pixels]) -> list[Tensor]:
         return [to_tensor(image, self.served.device) for image in images]

@@ -33,7 +33,7 @@ from service.logs import Bursts
 from service.metrics import Metrics
 from service.settings import Settings
 from service.workers.pool import WorkerPool
-from service.workers.process import load_predictor
+from service.workers.process import WarmUp, load_predictor
 
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop."""
@@ -81,13 +81,10 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
 
 def make_pool(settings: Settings, metrics: Metrics) -> WorkerPool:
     """A worker process for each device, each with the settings' archive."""
-    logs = settings.log_format, settings.log_level
+    loading = settings.precision, settings.kernels, settings.log_format, settings.log_level
     return WorkerPool(
-        {
-            device: partial(load_predictor, settings.model, device, settings.precision, *logs)
-            for device in settings.device.split(",")
-        },
-        warmup_sizes=settings.warmup_sizes,
+        {device: partial(load_predictor, settings.model, device, *loading) for device in settings.device.split(",")},
+        warm_up=WarmUp(settings.warmup_sizes, settings.batch_size(on_cpu=False), settings.max_batch_pixels),
         max_pixels=settings.max_pixels,
         observer=metrics,
     )
@@ -143,7 +140,8 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         served = engine.check_ready().served
         limits = {name: getattr(settings, name) for name in LIMITS}
         facts = {"model": served.name, "device": served.device, "precision": served.precision, "kernel": served.kernel}
-        return JSONResponse({**facts, "limits": limits, "metadata": served.metadata.to_json()})
+        rest = {"fallbacks": served.fallbacks, "limits": limits, "metadata": served.metadata.to_json()}
+        return JSONResponse({**facts, **rest})
 
 
 def add_panoptic(app: FastAPI, engine: Engine) -> None:

@@ -1,5 +1,7 @@
 """What the service counts, in base units; each application has a registry of its own."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -43,9 +45,13 @@ class Metrics:
         self.queue_limit = Gauge("upsnet_queue_limit_images", "Images that may wait", registry=registry)
         self.deadline = Gauge("upsnet_deadline_seconds", "Deadline of requests that set none", registry=registry)
         self.model = Info("upsnet_model", "What is served", registry=registry)
+        self.kernel_fallback = Info(
+            "upsnet_kernel_fallback", "Kernels that failed on a device", ["device", "kernel"], registry=registry
+        )
         self.loop_lag = Histogram(
             "upsnet_event_loop_lag_seconds", "How late the event loop is", buckets=SECONDS, registry=registry
         )
+        self._fallbacks: dict[str, set[str]] = {}
         self._outcomes = {outcome: self.images.labels(outcome) for outcome in OUTCOMES}
         self._stages = {stage: self.stages.labels(stage) for stage in STAGES}
 
@@ -72,6 +78,14 @@ class Metrics:
     def device_memory_found(self, device: str, total: int) -> None:
         """Bytes that a device has."""
         self.device_memory_total.labels(device).set(total)
+
+    def kernels_checked(self, device: str, fallbacks: Mapping[str, str]) -> None:
+        """A device's worker is ready; these kernels have failed on it, each with the reason."""
+        for kernel in self._fallbacks.get(device, set()).difference(fallbacks):
+            self.kernel_fallback.remove(device, kernel)
+        for kernel, reason in fallbacks.items():
+            self.kernel_fallback.labels(device, kernel).info({"reason": reason})
+        self._fallbacks[device] = set(fallbacks)
 
     def request_finished(self, status: int, code: str, outcome: str, seconds: float) -> None:
         """A POST /panoptic was answered, or its client left (499)."""

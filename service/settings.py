@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     model: Path = Field(Path("weights/camvid_demo.pt"), description="archive to serve")
     device: str = Field("auto", description="auto, cpu, cuda, or a list: cuda:0,cuda:1")
     precision: Literal["auto", "float32", "float16"] = Field("auto", description="auto is float16 on CUDA")
+    kernels: Literal["auto", "off"] = Field("auto", description="off takes the slower forms of all operators on CUDA")
     host: str = Field("127.0.0.1", description="address to listen on; the image sets 0.0.0.0")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     max_batch_size: Count | None = Field(None, description="images in a batch; default 8, on a CPU 1")

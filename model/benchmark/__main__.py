@@ -26,31 +26,17 @@ from tqdm import tqdm
 
 from model import archive, memory
 from model.benchmark import parts
+from model.benchmark.random_weights import random_network
 from model.benchmark.timing import Run, Times, alternate, peak_bytes
 from model.checkpoint import Checkpoint
 from model.command import add_device, new_parser, positive, positives, run
 from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
-from model.network.instance_head import Candidates
 from model.network.plain import plainly
 from model.network.segments import unpack
-from model.network.structures import Detections, PaddedDetections
+from model.network.structures import Detections
 from model.network.upsnet import CONFIGURATIONS, UPSNet
-from model.predictor import DTYPES, choose_device, choose_precision
-from model.training.initialise import initialise
-
-
-class StandIns(Candidates):
-    """Detections for random weights, which find nothing: the first proposals, four for each class in turn."""
-
-    def panoptic(self, boxes: Tensor, scores: Tensor) -> PaddedDetections:
-        """The first `limit` boxes of each image, at least one of them, with descending scores."""
-        images, count = boxes.size(0), min(self.limit, boxes.size(1))
-        index = torch.arange(count, device=boxes.device)
-        classes = torch.div(index, 4, rounding_mode="floor") % (scores.size(2) - 1) + 1
-        found = torch.linspace(0.99, 0.61, count, device=boxes.device)
-        counts = torch.full((images,), count, device=boxes.device)
-        return PaddedDetections(boxes[:, :count, 1], found.expand(images, -1), classes.expand(images, -1), counts)
+from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
 
 
 def sample_images(height: int, width: int, count: int, device: str) -> list[Tensor]:
@@ -61,15 +47,11 @@ def sample_images(height: int, width: int, count: int, device: str) -> list[Tens
 
 def open_network(source: str, size: tuple[int, int], instances: int, device: str) -> UPSNet:
     """An archive's network, or a configuration's with random weights. It works at `size`, so nothing is resized."""
-    sides = {"short_side": min(size), "long_side": max(size)}
     if source in CONFIGURATIONS:
-        torch.manual_seed(0)
-        network = CONFIGURATIONS[source](**sides).eval()
-        initialise(network)
-        network.candidates = StandIns(score_threshold=0.05, panoptic_threshold=0.0, nms_threshold=0.5, limit=instances)
+        network = random_network(source, min(size), max(size), instances)
     else:
         checkpoint = Checkpoint.of_archive(Path(source))
-        checkpoint.test_scale |= sides
+        checkpoint.test_scale |= {"short_side": min(size), "long_side": max(size)}
         network = checkpoint.build()
     return network.to(device)
 
@@ -236,6 +218,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     memory.keep_freed_memory()
+    compute_in_full()  # as a served network does
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:

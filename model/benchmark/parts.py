@@ -10,9 +10,9 @@ from torch import Tensor
 
 from model.benchmark.timing import Run, alternate, peak_bytes
 from model.command import CommandError
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.panoptic_head import PanopticHead
-from model.network.plain import PlainPanopticHead, plain_conv
+from model.network.plain import PlainConvolution, PlainPanopticHead
 from model.network.structures import Detections
 from model.ops import deform_conv2d
 
@@ -70,8 +70,8 @@ def convolution(height: int, width: int, channels: int, rounds: int, device: str
     """The ordinary 3 x 3 convolution against torch's: seconds, memory, largest difference."""
     torch.manual_seed(0)
     features = torch.randn(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
-    ours = Conv3x3(channels, channels).to(device).to(memory_format=torch.channels_last)
-    theirs = plain_conv(ours)
+    ours = Convolution(channels, channels, 3).to(device).to(memory_format=torch.channels_last)
+    theirs = PlainConvolution(ours)
     runs: dict[str, Run] = {"ours": lambda: ours(features), "plain": lambda: theirs(features)}
     difference = float((runs["ours"]() - runs["plain"]()).abs().max())
     return _compare(runs, rounds, device, {"channels": channels, "max_difference": difference})

@@ -1,6 +1,6 @@
 """A served model: the one description of it that the service, its workers and the commands share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.interface.metadata import Metadata
 
@@ -18,6 +18,8 @@ class ServedModel:
         device: where it runs: `cpu`, `cuda:0`.
         precision: type of the network's weights: `float32`, `float16`.
         kernel: form of its deformable convolutions: `gather`, `triton`, `torchvision`.
+        fallbacks: the GPU's kernels that failed their check at the start, and why, in one line each; the slower forms
+            of their operators are run in their place.
     """
 
     name: str
@@ -25,3 +27,4 @@ class ServedModel:
     device: str
     precision: str
     kernel: str
+    fallbacks: dict[str, str] = field(default_factory=dict)

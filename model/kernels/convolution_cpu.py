@@ -1,11 +1,25 @@
-"""3 x 3 convolution on a CPU with a quarter of the multiplications: minimal filtering (Lavin & Gray 2016).
-
-It is no operator of its own: TorchScript compiles it into archives.
-"""
+"""Convolution on a CPU; large ones of 3 x 3 with a quarter of the multiplications (Lavin & Gray 2016)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def convolution(
+    features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool, stride: int
+) -> Tensor:
+    """As `model.ops.convolution`, with a backward."""
+    if torch.is_grad_enabled():
+        found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
+        found = found if other is None else found + other
+    else:
+        large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
+        if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
+            found = winograd(features, weight, bias)
+        else:
+            found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
+        found = found if other is None else found.add_(other)
+    return F.relu_(found) if relu else found
 
 
 def winograd(features: Tensor, weight: Tensor, bias: Tensor | None, tiles: int = 256) -> Tensor:

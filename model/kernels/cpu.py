@@ -11,7 +11,9 @@ from torch import Tensor
 COLUMNS = 4_000_000  # numbers gathered at once: enough work for all threads, never all numbers of a large image
 
 
-def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def deform_conv2d(
+    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
+) -> Tensor:
     """As `model.ops.deform_conv2d`, with a backward: samples are gathered, then multiplied as one matrix.
 
     Rows are taken in chunks, so that the 9 C samples of every pixel never exist at once.
@@ -31,6 +33,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
             pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
             part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # a 1 x 1 convolution multiplies faster than `mm`
             result[start * width : start * width + len(columns)] = part[0, :, 0].t()
+    result = F.relu_(result) if relu else result
     return result.view(count, height, width, weight.size(0)).permute(0, 3, 1, 2)
 
 
@@ -64,8 +67,8 @@ def _bilinear_samples(moves: Tensor, start: int, height: int, width: int) -> tup
     taps = torch.arange(9, device=moves.device)
     base_y = (row % height)[:, None, None] + torch.div(taps, 3, rounding_mode="floor") - 1  # (R, 1, 9)
     base_x = torch.arange(width, device=moves.device)[:, None] + taps % 3 - 1  # (W, 9)
-    y = (moves[..., 0] + base_y).clamp(-1, height)  # beyond this every neighbour is outside
-    x = (moves[..., 1] + base_x).clamp(-1, width)
+    y = (moves[..., 0] + base_y).nan_to_num(-1).clamp(-1, height)  # at and beyond this every neighbour is outside
+    x = (moves[..., 1] + base_x).nan_to_num(-1).clamp(-1, width)
     top, left = y.detach().floor(), x.detach().floor()
     dy, dx = y - top, x - left
     y0, x0 = top.int(), left.int()

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
+from model.network.resize import enlarge_nearest
 from model.network.structures import Pyramid, Stages
 
 Norm = Callable[[int], nn.Module]
@@ -32,16 +33,19 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]
 def fold_norms(network: nn.Module) -> None:
     """Move the scale and shift of each frozen norm into its convolution, in place; the norm becomes the identity.
 
-    A norm and its convolution are siblings whose names agree: `norm1` and `conv1`.
+    A norm and its convolution are siblings whose names agree: `norm1` and `conv1`. The ReLU that comes after them, and
+    the sum before it, move into the convolution too.
     """
     for parent in list(network.modules()):
-        for name, norm in list(parent.named_children()):
-            if isinstance(norm, FrozenNorm):
-                conv = parent.get_submodule(name.replace("norm", "conv"))
-                scale, shift = norm.scale_and_shift()
-                conv.weight = nn.Parameter(conv.get_parameter("weight") * scale[:, None, None, None])
-                conv.bias = nn.Parameter(shift)
-                setattr(parent, name, nn.Identity())
+        norms = {name: norm for name, norm in parent.named_children() if isinstance(norm, FrozenNorm)}
+        for name, norm in norms.items():
+            conv = parent.get_submodule(name.replace("norm", "conv"))
+            scale, shift = norm.scale_and_shift()
+            conv.weight = nn.Parameter(conv.get_parameter("weight") * scale[:, None, None, None])
+            conv.bias = nn.Parameter(shift)
+            setattr(parent, name, nn.Identity())
+        if norms and isinstance(parent, (Stem, Bottleneck)):
+            parent.fold()
 
 
 def unfold_norms(network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -62,12 +66,20 @@ class Stem(nn.Module):
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.conv = Convolution(3, width, 7, stride=2, bias=False)
         self.norm = norm(width)
+        self.folded = False
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, width, H / 4, W / 4)."""
-        return F.max_pool2d(F.relu_(self.norm(self.conv(pixels))), 3, stride=2, padding=1)
+        out = self.conv(pixels)
+        if not self.folded:
+            out = F.relu_(self.norm(out))
+        return F.max_pool2d(out, 3, stride=2, padding=1)
+
+    def fold(self) -> None:
+        """Let the convolution end with the ReLU; the norm is in it already."""
+        self.conv.relu = self.folded = True
 
 
 class Shortcut(nn.Module):
@@ -75,7 +87,7 @@ class Shortcut(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        self.conv = Convolution(in_channels, out_channels, 1, stride=stride, bias=False)
         self.norm = norm(out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -97,19 +109,26 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, planes: int, stride: int, norm: Norm, conv: nn.Module, project: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, planes, 1, stride=stride, bias=False)
+        self.conv1 = Convolution(in_channels, planes, 1, stride=stride, bias=False)
         self.norm1 = norm(planes)
         self.conv2 = conv
         self.norm2 = norm(planes)
-        self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
+        self.conv3 = Convolution(planes, 4 * planes, 1, bias=False)
         self.norm3 = norm(4 * planes)
         self.shortcut = Shortcut(in_channels, 4 * planes, stride, norm) if project else nn.Identity()
+        self.folded = False
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, 4 planes, H / stride, W / stride)."""
+        if self.folded:
+            return self.conv3(self.conv2(self.conv1(features)), self.shortcut(features))  # type: ignore[no-any-return]
         out = F.relu_(self.norm1(self.conv1(features)))
         out = F.relu_(self.norm2(self.conv2(out)))
         return F.relu_(self.norm3(self.conv3(out)).add_(self.shortcut(features)))
+
+    def fold(self) -> None:
+        """Let the convolutions end with the ReLUs, and the last add the shortcut; the norms are in them already."""
+        self.conv1.relu = self.conv2.relu = self.conv3.relu = self.folded = True  # type: ignore[union-attr, assignment]
 
 
 class ResNet(nn.Module):
@@ -141,7 +160,7 @@ class ResNet(nn.Module):
                 conv: nn.Module = (
                     DeformableConv(planes, planes, bias=False, offset_limit=offset_limit)
                     if level >= deformable_from
-                    else Conv3x3(planes, planes, bias=False)
+                    else Convolution(planes, planes, 3, bias=False)
                 )
                 stride = 2 if i == 0 and level > 2 else 1
                 layers.append(Bottleneck(in_channels, planes, stride, norm, conv, project=i == 0))
@@ -192,10 +211,10 @@ class FeaturePyramid(nn.Module):
         super().__init__()
 
         def lateral(in_channels: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(in_channels, width, 1), norm(width))
+            return nn.Sequential(Convolution(in_channels, width, 1), norm(width))
 
         def output() -> nn.Sequential:
-            return nn.Sequential(Conv3x3(width, width), norm(width))
+            return nn.Sequential(Convolution(width, width, 3), norm(width))
 
         self.lateral2, self.lateral3, self.lateral4, self.lateral5 = (lateral(c) for c in channels)
         self.output2, self.output3, self.output4, self.output5 = output(), output(), output(), output()
@@ -204,9 +223,9 @@ class FeaturePyramid(nn.Module):
     def forward(self, stages: Stages) -> Pyramid:
         """C2..C5 -> P2..P6."""
         top5 = self.lateral5(stages.c5) + self.context(stages.c5)
-        top4 = self.lateral4(stages.c4) + F.interpolate(top5, scale_factor=2.0, mode="nearest")
-        top3 = self.lateral3(stages.c3) + F.interpolate(top4, scale_factor=2.0, mode="nearest")
-        top2 = self.lateral2(stages.c2) + F.interpolate(top3, scale_factor=2.0, mode="nearest")
+        top4 = self.lateral4(stages.c4) + enlarge_nearest(top5, 2.0)
+        top3 = self.lateral3(stages.c3) + enlarge_nearest(top4, 2.0)
+        top2 = self.lateral2(stages.c2) + enlarge_nearest(top3, 2.0)
         p5 = self.output5(top5)
         p6 = F.max_pool2d(p5, 1, stride=2)
         return Pyramid(self.output2(top2), self.output3(top3), self.output4(top4), p5, p6)

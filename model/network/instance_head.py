@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from model import ops
 from model.network import boxes as box_ops
 from model.network.backbone import Norm
+from model.network.convolution import Convolution, normed
 from model.network.structures import PaddedDetections, Pyramid
 
 
@@ -92,10 +93,10 @@ class MaskHead(nn.Module):
         self.side = side
         layers: list[nn.Module] = []
         for i in range(depth):
-            layers += [nn.Conv2d(width if i else in_channels, width, 3, padding=1), norm(width), nn.ReLU(inplace=True)]
+            layers += normed(Convolution(width if i else in_channels, width, 3), norm(width))
         self.layers = nn.Sequential(*layers)
         self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
-        self.logits = nn.Conv2d(width, classes, 1)
+        self.logits = Convolution(width, classes, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(R, C, S, S) -> logits (R, classes, 2 S, 2 S)."""

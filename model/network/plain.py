@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.boxes import mask_window, semantic_window
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
 from model.network.structures import Detections, PanopticDecision
 from model.network.upsnet import UPSNet
-from model.ops import deform_conv2d_torchvision
+from model.ops import convolution_torch, deform_conv2d_torchvision
 
 
 def prune_masks(
@@ -134,14 +134,20 @@ class PlainDeformableConv(nn.Module):
         """(N, in, H, W) -> (N, out, H, W)."""
         limit = self.conv.offset_limit
         offsets = self.conv.offset(features).clamp(-limit, limit)
-        return deform_conv2d_torchvision(features, offsets, self.conv.weight, self.conv.bias)
+        return deform_conv2d_torchvision(features, offsets, self.conv.weight, self.conv.bias, self.conv.relu)
 
 
-def plain_conv(conv: Conv3x3) -> nn.Conv2d:
-    """The same convolution, always by torch's operator."""
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1)
-    plain.weight, plain.bias = conv.weight, conv.bias
-    return plain
+class PlainConvolution(nn.Module):
+    """A `Convolution` with torch's operators."""
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, features: Tensor, other: Tensor | None = None) -> Tensor:
+        """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
+        conv = self.conv
+        return convolution_torch(features, conv.weight, conv.bias, other, conv.relu, conv.step)
 
 
 def plainly(network: UPSNet) -> UPSNet:
@@ -151,8 +157,8 @@ def plainly(network: UPSNet) -> UPSNet:
         for name, child in list(module.named_children()):
             if isinstance(child, DeformableConv):
                 setattr(module, name, PlainDeformableConv(child))
-            elif isinstance(child, Conv3x3):
-                setattr(module, name, plain_conv(child))
+            elif isinstance(child, Convolution):
+                setattr(module, name, PlainConvolution(child))
     head = network.panoptic_head
     network.panoptic_head = PlainPanopticHead(head.stuff, head.overlap)  # type: ignore[assignment]
     return network

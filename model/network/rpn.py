@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from model.network import boxes as box_ops
 from model.network.anchors import Anchors
 from model.network.backbone import Norm
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.structures import Proposals, Pyramid, RpnOutputs
 
 
@@ -86,11 +86,12 @@ class RegionProposalNetwork(nn.Module):
         norm: Norm = nn.Identity,
     ) -> None:
         super().__init__()
-        self.conv = Conv3x3(width, width)
         self.norm = norm(width)
+        self.normed = not isinstance(self.norm, nn.Identity)
+        self.conv = Convolution(width, width, 3, relu=not self.normed)
         anchors_per_cell = anchors.cells.size(1)
-        self.logits = nn.Conv2d(width, anchors_per_cell, 1)
-        self.deltas = nn.Conv2d(width, 4 * anchors_per_cell, 1)
+        self.logits = Convolution(width, anchors_per_cell, 1)
+        self.deltas = Convolution(width, 4 * anchors_per_cell, 1)
         self.anchors = anchors
         self.pre_nms = pre_nms
         self.post_nms = post_nms
@@ -98,7 +99,9 @@ class RegionProposalNetwork(nn.Module):
 
     def head(self, pyramid: Pyramid) -> RpnOutputs:
         """Logits and deltas of every anchor."""
-        hidden = [F.relu_(self.norm(self.conv(level))) for level in pyramid]
+        hidden = [self.conv(level) for level in pyramid]
+        if self.normed:
+            hidden = [F.relu_(self.norm(level)) for level in hidden]
         return RpnOutputs([self.logits(level) for level in hidden], [self.deltas(level) for level in hidden])
 
     def level_anchors(self, pyramid: Pyramid) -> list[Tensor]:

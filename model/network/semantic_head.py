@@ -4,11 +4,12 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.backbone import Norm
+from model.network.convolution import normed
 from model.network.deformable import DeformableConv
+from model.network.resize import enlarge_bilinear
 from model.network.structures import Pyramid
 
 
@@ -28,16 +29,15 @@ class SemanticHead(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            conv = DeformableConv(before, after, bias=True, offset_limit=offset_limit)
-            layers += [conv, norm(after), nn.ReLU(inplace=True)]
+            layers += normed(DeformableConv(before, after, bias=True, offset_limit=offset_limit), norm(after))
         self.layers = nn.Sequential(*layers)
         self.logits = nn.Conv2d(4 * widths[-1], classes, 1)
 
     def features(self, pyramid: Pyramid) -> Tensor:
         """(N, 4 width, H / 4, W / 4): P2..P5 after the shared layers, stacked."""
-        p3 = F.interpolate(self.layers(pyramid.p3), scale_factor=2.0, mode="bilinear", align_corners=False)
-        p4 = F.interpolate(self.layers(pyramid.p4), scale_factor=4.0, mode="bilinear", align_corners=False)
-        p5 = F.interpolate(self.layers(pyramid.p5), scale_factor=8.0, mode="bilinear", align_corners=False)
+        p3 = enlarge_bilinear(self.layers(pyramid.p3), 2.0)
+        p4 = enlarge_bilinear(self.layers(pyramid.p4), 4.0)
+        p5 = enlarge_bilinear(self.layers(pyramid.p5), 8.0)
         return torch.cat([self.layers(pyramid.p2), p3, p4, p5], dim=1)
 
     def forward(self, pyramid: Pyramid) -> Tensor:
@@ -46,9 +46,9 @@ class SemanticHead(nn.Module):
         Each level is scored, then enlarged, then added: the same sum as from `features`, but nothing is stacked.
         """
         total = self.score(pyramid.p2, 0)
-        total += F.interpolate(self.score(pyramid.p3, 1), scale_factor=2.0, mode="bilinear", align_corners=False)
-        total += F.interpolate(self.score(pyramid.p4, 2), scale_factor=4.0, mode="bilinear", align_corners=False)
-        total += F.interpolate(self.score(pyramid.p5, 3), scale_factor=8.0, mode="bilinear", align_corners=False)
+        total += enlarge_bilinear(self.score(pyramid.p3, 1), 2.0)
+        total += enlarge_bilinear(self.score(pyramid.p4, 2), 4.0)
+        total += enlarge_bilinear(self.score(pyramid.p5, 3), 8.0)
         bias = self.logits.bias
         assert bias is not None
         total += bias.float()[:, None, None]

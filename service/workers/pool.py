@@ -13,7 +13,7 @@ from typing import Protocol
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
 from service.errors import DeviceLostError, SharedMemoryError, WorkerStartError
-from service.workers.process import Factory
+from service.workers.process import Factory, WarmUp
 from service.workers.shared_memory import check_room
 from service.workers.worker import Worker
 
@@ -24,7 +24,7 @@ LONGEST_DELAY_SECONDS = 30.0
 
 
 class PoolObserver(Protocol):
-    """Hears of restarts and memory, for metrics."""
+    """Hears of restarts, memory and kernels, for metrics."""
 
     def worker_restarted(self) -> None:
         """A worker is started in place of one that ended."""
@@ -35,26 +35,29 @@ class PoolObserver(Protocol):
     def device_memory_found(self, device: str, total: int) -> None:
         """Bytes that a device has."""
 
+    def kernels_checked(self, device: str, fallbacks: Mapping[str, str]) -> None:
+        """A worker is ready; these kernels have failed on its device, each with the reason."""
+
 
 class WorkerPool:
     """The workers of a service; a `Backend` of the engine.
 
     Args:
         factories: by the name of a device, what makes the predictor for it in the worker's process.
-        warmup_sizes: heights and widths that each worker runs before it is ready.
+        warm_up: what each worker runs before it is ready.
         max_pixels: pixels of the largest image that shared memory must have room for.
-        observer: hears of restarts and memory.
+        observer: hears of restarts, memory and kernels.
     """
 
     def __init__(
         self,
         factories: Mapping[str, Factory],
         *,
-        warmup_sizes: Sequence[tuple[int, int]] = (),
+        warm_up: WarmUp = WarmUp(),  # noqa: B008 -- it cannot be changed
         max_pixels: int,
         observer: PoolObserver | None = None,
     ) -> None:
-        self._factories, self._warmup_sizes, self._max_pixels = factories, warmup_sizes, max_pixels
+        self._factories, self._warm_up, self._max_pixels = factories, warm_up, max_pixels
         self._observer = observer
         self._on_change: Callable[[int], None] | None = None
         self._served: ServedModel | None = None
@@ -94,8 +97,7 @@ class WorkerPool:
             asyncio.ensure_future(self._keep(device, worker))
             for device, worker in zip(self._factories, workers, strict=True)
         ]
-        served = workers[0].served
-        return served if len(workers) == 1 else replace(served, device=",".join(self._factories))
+        return together([worker.served for worker in workers], list(self._factories))
 
     async def run(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image, from the worker that has least to do.
@@ -123,7 +125,7 @@ class WorkerPool:
         await asyncio.gather(*(self._stop(worker) for worker in list(self._workers)))
 
     async def _start(self, device: str) -> Worker:
-        worker = Worker(self._factories[device], self._warmup_sizes)
+        worker = Worker(self._factories[device], self._warm_up)
         self._workers.add(worker)
         try:
             await worker.start()
@@ -138,6 +140,7 @@ class WorkerPool:
         if self._observer:
             self._observer.device_memory_changed(worker.served.device, worker.device_memory)
             self._observer.device_memory_found(worker.served.device, worker.device_memory_total)
+            self._observer.kernels_checked(worker.served.device, worker.served.fallbacks)
         self._tell()
         return worker
 
@@ -181,3 +184,12 @@ class WorkerPool:
     def _tell(self) -> None:
         if self._on_change:
             self._on_change(len(self._live))
+
+
+def together(served: Sequence[ServedModel], devices: Sequence[str]) -> ServedModel:
+    """The model that several workers serve: all devices, the forms of all, and every kernel that fell back on one."""
+    if len(served) == 1:
+        return served[0]
+    kernels = dict.fromkeys(each.kernel for each in served)
+    fallbacks = {name: reason for each in reversed(served) for name, reason in each.fallbacks.items()}
+    return replace(served[0], device=",".join(devices), kernel=",".join(kernels), fallbacks=fallbacks)

@@ -9,14 +9,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection, parent_process, reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from model.interface.panoptic import Panoptic, Pixels
+from model.interface.scale import padded_size
 from model.interface.served import ServedModel
 from service.logs import set_up_logging
 from service.workers import messages
@@ -33,7 +35,7 @@ class Predictor(Protocol):
     """What a factory makes; `model.predictor.Predictor` is one.
 
     Attributes:
-        served: the model that it has loaded.
+        served: the model that it has loaded; `check_kernels` may change what it says of kernels.
     """
 
     served: ServedModel
@@ -41,35 +43,51 @@ class Predictor(Protocol):
     def predict(self, images: list[Pixels]) -> list[Panoptic]:
         """One answer an image, in order."""
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Run images of these heights and widths."""
+    def check_kernels(self) -> None:
+        """Replace the GPU's kernels that fail."""
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]], images: int = 1) -> None:
+        """Run so many images of each height and width."""
 
 
 Factory = Callable[[], Predictor]
 
 
-def load_predictor(path: Path, device: str, precision: str, log_form: str, log_level: str) -> Predictor:
+class WarmUp(NamedTuple):
+    """What a worker runs before it is ready.
+
+    Attributes:
+        sizes: heights and widths of images.
+        max_batch_size: images of the largest batch on a GPU. On a CPU images are run one by one.
+        max_batch_pixels: pixels of the largest batch, counted after padding.
+    """
+
+    sizes: Sequence[tuple[int, int]] = ()
+    max_batch_size: int = 1
+    max_batch_pixels: int = 0
+
+
+def load_predictor(path: Path, device: str, precision: str, kernels: str, log_form: str, log_level: str) -> Predictor:
     """The predictor of an archive. torch is imported here, in the worker, and nowhere else in the service."""
     set_up_logging(log_form, log_level)
     from model.predictor import Predictor as ArchivePredictor
 
-    return ArchivePredictor(path, device, precision)
+    return ArchivePredictor(path, device, precision, kernels)
 
 
-def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+def main(pipe: Connection, factory: Factory, warm_up: WarmUp) -> None:
     """Load, warm up, say so, and answer batches until the front closes the pipe.
 
     Args:
         pipe: the worker's end of the pipe to the front.
         factory: makes the predictor.
-        warmup_sizes: heights and widths to run before the worker is ready.
+        warm_up: what to run before the worker is ready.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # they are meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        predictor = factory()
-        predictor.warm_up(warmup_sizes)
+        predictor = get_ready(factory, warm_up)
         pipe.send(messages.Ready(predictor.served, _device_memory(), _device_memory_total()))
     except Exception as error:
         pipe.send(messages.Refused(_one_line(error)))
@@ -89,6 +107,49 @@ def main(pipe: Connection, factory: Factory, warmup_sizes: Sequence[tuple[int, i
                 pipe.send(_answer(predictor, blocks[number], message))
             case _:  # a bug: the process ends with a trace
                 assert_never(message)
+
+
+def get_ready(factory: Factory, warm_up: WarmUp) -> Predictor:
+    """Load, check the kernels, warm up, and log how long each took; returns the predictor.
+
+    Raises:
+        Exception: the archive cannot be loaded or run, or the device is lost.
+    """
+    start = time.monotonic()
+    predictor = factory()
+    done = [("loaded", time.monotonic())]
+    if not predictor.served.device.startswith("cpu"):
+        predictor.check_kernels()
+        done.append(("checked kernels", time.monotonic()))
+    batches = sum(_warm_up(predictor, size, warm_up) for size in warm_up.sizes)
+    if batches:
+        done.append((f"warmed up with {batches} {'batch' if batches == 1 else 'batches'}", time.monotonic()))
+    ends = [start, *(end for _, end in done)]
+    spans = ", ".join(f"{what} in {end - before:.1f} s" for (what, end), before in zip(done, ends, strict=False))
+    log.info("Ready on %s after %.1f s: %s.", predictor.served.device, ends[-1] - start, spans)
+    return predictor
+
+
+def _warm_up(predictor: Predictor, size: tuple[int, int], limits: WarmUp) -> int:
+    """Run 1, 2, 4, ... images of a size, as many as a batch may have; the number of such batches.
+
+    A batch for which the device has no memory ends it: when one comes, the service halves it.
+    """
+    largest = 1 if predictor.served.device.startswith("cpu") else limits.max_batch_size
+    rows, columns = padded_size(*size, **predictor.served.metadata.test_scale)
+    counts = sorted({largest, *(1 << k for k in range(largest.bit_length()))})
+    counts = [images for images in counts if images == 1 or images * rows * columns <= limits.max_batch_pixels]
+    for done, images in enumerate(counts):
+        try:
+            predictor.warm_up([size], images)
+        except Exception as error:
+            if images == 1 or classify(error) != "memory":
+                raise
+            _empty_cache()
+            height, width = size
+            log.warning("%d images of %d x %d do not fit into the device's memory.", images, width, height)
+            return done
+    return len(counts)
 
 
 def classify(error: Exception) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import reduction
 from typing import TypeVar, assert_never
@@ -18,7 +18,7 @@ from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
 from service.workers import messages
-from service.workers.process import Factory, main
+from service.workers.process import Factory, WarmUp, main
 from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Worker:
 
     Args:
         factory: makes the predictor, in the process.
-        warmup_sizes: heights and widths to run before it is ready.
+        warm_up: what it runs before it is ready.
 
     Raises:
         WorkerStartError: the front has too many files open.
@@ -64,7 +64,7 @@ class Worker:
 
     served: ServedModel
 
-    def __init__(self, factory: Factory, warmup_sizes: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, factory: Factory, warm_up: WarmUp) -> None:
         self._loop = asyncio.get_running_loop()
         self._blocks = Blocks()
         self._orders: dict[int, _Order] = {}
@@ -81,7 +81,7 @@ class Worker:
             self._pipe, self._far_end = context.Pipe()
         except OSError as error:
             raise WorkerStartError(f"No pipe to a worker can be opened: {error}.") from error
-        self._process = context.Process(target=main, args=(self._far_end, factory, warmup_sizes), daemon=True)
+        self._process = context.Process(target=main, args=(self._far_end, factory, warm_up), daemon=True)
 
     async def start(self) -> None:
         """Return when its predictor is loaded and warm.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,36 @@ import torch
 from model import archive, export
 from model.checkpoint import Checkpoint, build_network
 from model.interface import categories
+from tests.paths import ROOT
+
+# What torch 2.15 and torchvision 0.29 have and torch 2.11 and torchvision 0.26 lack.
+NEW_OPERATORS = {
+    "_cudnn_attention_forward_no_dropout_inplace",
+    "_flash_attention_forward_no_dropout_inplace",
+    "_foreach_clone",
+    "_foreach_mm",
+    "_is_tracing",
+    "_philox_key_fold_in",
+    "_philox_key_split",
+    "_philox_normal",
+    "_philox_normal_",
+    "_philox_randint",
+    "_philox_randint_",
+    "_philox_uniform",
+    "_philox_uniform_",
+    "_scaled_addmm",
+    "_scaled_addmm_",
+    "_scaled_grouped_mm_v2",
+    "_upsample_lanczos2d_aa",
+    "_upsample_lanczos2d_aa_backward",
+    "box_iou_rotated",
+    "broadcast_shapes",
+    "linalg_matrix_sqrth",
+    "linalg_polar",
+    "qnms",
+    "qroi_align",
+    "shallow_copy_data_",
+}
 
 
 def test_eager_scripted_and_reloaded_agree_bit_by_bit(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -35,11 +66,30 @@ def test_a_network_is_scripted_to_run_as_an_archive_does() -> None:
         assert torch.jit.set_fusion_strategy([]) == []
 
 
-def test_no_number_is_copied_to_a_device_for_each_image(tiny_archive: Path) -> None:
-    """TorchScript makes `torch.tensor(1, device=...)` of `x[...] = 1`, and the host waits for the copy."""
-    with zipfile.ZipFile(tiny_archive) as file:
+def code_of(path: Path) -> list[str]:
+    """The files of an archive's code."""
+    with zipfile.ZipFile(path) as file:
         code = [file.read(name).decode() for name in file.namelist() if name.endswith(".py")]
     assert any("def forward" in text for text in code)
+    return code
+
+
+def test_an_archive_calls_no_operator_that_the_oldest_torch_lacks(tiny_archive: Path) -> None:
+    """Also in branches that never run: an unknown operator anywhere keeps torch from loading the archive."""
+    called = {name for text in code_of(tiny_archive) for name in re.findall(r"\b(?:torch|ops\.\w+)\.(\w+)\(", text)}
+    assert {"conv2d", "upsample_bilinear2d", "panoptic"} <= called
+    assert called & NEW_OPERATORS == set()
+
+
+def test_the_operators_of_each_supported_torch_are_known() -> None:
+    """The list above is of these versions; `torch._C._jit_get_all_schemas` has the names of each."""
+    supported = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {"torch>=2.11,<2.16", "torchvision>=0.26,<0.30"} <= set(supported)
+
+
+def test_no_number_is_copied_to_a_device_for_each_image(tiny_archive: Path) -> None:
+    """TorchScript makes `torch.tensor(1, device=...)` of `x[...] = 1`, and the host waits for the copy."""
+    code = code_of(tiny_archive)
     assert [copy for text in code for copy in re.findall(r"torch\.tensor\(.*device=.*", text)] == []
 
 

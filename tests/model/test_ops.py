@@ -10,7 +10,13 @@ from model import ops
 from model.archive import quiet
 from model.kernels import choice, cpu, panoptic_cpu, segments_cpu
 from model.kernels.convolution_cpu import winograd
-from tests.model.network.examples import deform_conv2d_by_samples, panoptic_case, random_pyramid, segments_case
+from tests.model.network.examples import (
+    deform_conv2d_by_samples,
+    panoptic_case,
+    random_offsets,
+    random_pyramid,
+    segments_case,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +32,7 @@ def test_the_form_of_deformable_convolutions_is_told(monkeypatch: pytest.MonkeyP
     assert ops.kernel("cuda:1") == "triton"
     choice.replace("nms", "wrong")
     assert ops.kernel("cuda:1") == "triton"
-    choice.replace("deform_conv2d", "wrong")
+    choice.replace("deformable_convolution", "wrong")
     assert ops.kernel("cuda:1") == "torchvision"
     monkeypatch.setattr(choice, "_replaced", {})
     choice.switch_off()
@@ -48,8 +54,8 @@ def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: p
     levels = list(random_pyramid(4, 64, 64)[:4])
     boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 1, 9, 9]]])
     with torch.no_grad():
-        convolved = ops.ON_GPU["deform_conv2d"](features, offsets, weight, None)
-        assert torch.equal(convolved, ops.deform_conv2d_torchvision(features, offsets, weight, None))
+        convolved = ops.ON_GPU["deformable_convolution"](features, offsets, weight, None, True)
+        assert torch.equal(convolved, ops.deform_conv2d_torchvision(features, offsets, weight, None, True))
         pooled = ops.ON_GPU["roi_align"](levels, *rois(), 7)
         assert torch.equal(pooled, ops.roi_align_torchvision(levels, *rois(), 7))
     assert torch.equal(ops.ON_GPU["nms"](boxes, 0.5), cpu.nms(boxes, 0.5))
@@ -59,9 +65,17 @@ def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: p
     assert torch.equal(ops.ON_GPU["segments"](*decided), segments_cpu.segments(*decided))
 
 
+def test_torchvisions_form_takes_offsets_that_are_no_finite_numbers() -> None:
+    torch.manual_seed(0)
+    given = torch.randn(1, 3, 5, 6), random_offsets("strange", 1, 18, 5, 6), torch.randn(4, 3, 3, 3)
+    found = ops.deform_conv2d_torchvision(*given, None)
+    torch.testing.assert_close(found, deform_conv2d_by_samples(*given).float(), atol=1e-4, rtol=0)
+
+
 def test_with_gradients_torchvision_stands_in_on_a_gpu_too() -> None:
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    ops.ON_GPU["deform_conv2d"](torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None).sum().backward()
+    convolve = ops.ON_GPU["deformable_convolution"]
+    convolve(torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None, False).sum().backward()
     assert float(weight.grad.abs().sum()) > 0
     levels = [level.requires_grad_() for level in random_pyramid(4, 64, 64)[:4]]
     ops.ON_GPU["roi_align"](levels, *rois(), 7).sum().backward()
@@ -81,11 +95,12 @@ def test_large_convolutions_take_fewer_multiplications_and_small_ones_do_not() -
     weight, bias = torch.randn(8, 256, 3, 3), torch.randn(8)
     large, small = torch.randn(2, 256, 46, 46), torch.randn(2, 256, 44, 46)
     with torch.inference_mode():
-        assert torch.equal(ops.conv3x3(large, weight, bias), winograd(large, weight, bias))
-        assert torch.equal(ops.conv3x3(small, weight, bias), F.conv2d(small, weight, bias, padding=1))
-        alone = ops.conv3x3(large[:1], weight, bias)
-        assert torch.equal(ops.conv3x3(large, weight, bias)[:1], alone)
-    assert ops.conv3x3(large, weight.requires_grad_(), bias).requires_grad
+        assert torch.equal(ops.convolution(large, weight, bias, None, False, 1), winograd(large, weight, bias))
+        found = ops.convolution(small, weight, bias, None, False, 1)
+        assert torch.equal(found, F.conv2d(small, weight, bias, padding=1))
+        alone = ops.convolution(large[:1], weight, bias, None, False, 1)
+        assert torch.equal(ops.convolution(large, weight, bias, None, False, 1)[:1], alone)
+    assert ops.convolution(large, weight.requires_grad_(), bias, None, False, 1).requires_grad
 
 
 class Convolve(torch.nn.Module):
@@ -106,9 +121,21 @@ def test_an_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
 
 def test_the_schemas_are_those_that_archives_hold() -> None:
     """An argument or a result that changes here makes archives of before unusable: it needs a new format version."""
-    names = ("deform_conv2d", "has_kernels", "panoptic", "nms", "reinterpret", "roi_align", "segments")
+    names = (
+        "convolution",
+        "deform_conv2d",
+        "deformable_convolution",
+        "has_kernels",
+        "panoptic",
+        "nms",
+        "reinterpret",
+        "roi_align",
+        "segments",
+    )
     schemas = {str(getattr(torch.ops.upsnet, name).default._schema).removeprefix("upsnet::") for name in names}
     assert schemas == {
+        "convolution(Tensor features, Tensor weight, Tensor? bias, Tensor? other, bool relu, int stride) -> Tensor",
+        "deformable_convolution(Tensor features, Tensor offsets, Tensor weight, Tensor? bias, bool relu) -> Tensor",
         "deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor",
         "has_kernels(Tensor device) -> bool",
         "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int alike, int stuff, "

@@ -1,19 +1,24 @@
 """The archive behind numpy: answers that add up for any image, on the device and in the precision asked for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from model import archive
+from model import archive, ops
 from model.archive import ArchiveError
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
 from model.interface.scale import padded_size
-from model.predictor import Predictor, choose_device, choose_precision, to_analysis, to_tensor
+from model.kernels import choice
+from model.kernels.choice import GpuForm
+from model.predictor import Predictor, choose_device, choose_precision, compute_in_full, to_analysis, to_tensor
 from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
@@ -48,7 +53,7 @@ def test_no_images_have_no_answers(tiny_archive: Path) -> None:
 
 def test_an_analysis_has_the_answer_of_a_prediction(tiny_archive: Path) -> None:
     predictor = Predictor(tiny_archive, "cpu")
-    predictor.warm_up([(40, 60)])
+    predictor.warm_up([(40, 60)], 2)
     image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     answer, analysis = predictor.predict([image])[0], predictor.analyze([image])[0]
     assert np.array_equal(analysis.panoptic.segment_ids, answer.segment_ids)
@@ -63,6 +68,91 @@ def test_it_says_what_it_serves(tiny_archive: Path) -> None:
     assert (served.device, served.precision, served.kernel) == ("cpu", "float32", "gather")
     assert served.name.startswith("tiny@")
     assert served.metadata.configuration == "camvid_demo"
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The operators take the forms of a GPU on what lies on a CPU; all their kernels are wrong."""
+    monkeypatch.setattr(choice, "has_triton", lambda: True)
+    monkeypatch.setattr(choice, "_replaced", {})
+    monkeypatch.setattr(choice, "_switched_off", False)
+    library = torch.library.Library("upsnet", "IMPL")
+    for name, form in ops.ON_GPU.items():
+        wrong = GpuForm(name, form.plain, raising if name == "nms" else zeros(form), form.backward)
+        monkeypatch.setitem(ops.ON_GPU, name, wrong)
+        library.impl(name, wrong, "CPU", allow_override=True)
+    yield
+    library._destroy()
+
+
+def raising(*_: object) -> torch.Tensor:
+    raise RuntimeError("no such kernel")
+
+
+def zeros(form: GpuForm) -> Any:
+    """What returns zeros in place of the plain form's numbers."""
+
+    def run(*arguments: Any) -> Any:
+        found = form.plain(*arguments)
+        return torch.zeros_like(found) if isinstance(found, torch.Tensor) else tuple(map(torch.zeros_like, found))
+
+    return run
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_kernels_that_fail_are_replaced_and_named_and_answers_are_those_of_the_plain_forms(tiny_archive: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 90, 3), np.uint8)
+    predictor = Predictor(tiny_archive, "cpu")
+    assert predictor.served.fallbacks == {}
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        predictor.predict([image])
+    predictor.check_kernels()
+    assert set(predictor.served.fallbacks) == set(ops.ON_GPU)
+    assert predictor.served.fallbacks["nms"] == "it raised RuntimeError: no such kernel"
+    assert "of its numbers differ" in predictor.served.fallbacks["panoptic"]
+    found = predictor.predict([image])[0]
+    choice._replaced.clear()
+    wanted = Predictor(tiny_archive, "cpu", kernels="off").predict([image])[0]
+    assert choice.switched_off()
+    assert found.segments == wanted.segments
+    assert np.array_equal(found.segment_ids, wanted.segment_ids)
+
+
+@pytest.fixture
+def rounded_products() -> Iterator[None]:
+    """Until the test is over, a GPU may round the inputs of products of float32 numbers."""
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("rounded_products")
+def test_products_of_float32_are_not_rounded(tiny_archive: Path) -> None:
+    Predictor(tiny_archive, "cpu")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("rounded_products")
+def test_float32_on_a_device_is_float32() -> None:
+    """A sum of 2304 products: about 1e-6 off in float32, and 1e-3 in TensorFloat-32."""
+    torch.manual_seed(0)
+    features, weight = torch.randn(1, 256, 64, 64), torch.randn(256, 256, 3, 3) / 48
+    rows, columns = torch.randn(512, 2304), torch.randn(2304, 512) / 48
+    wanted = [F.conv2d(features.double(), weight.double()), rows.double() @ columns.double()]
+
+    def errors() -> list[float]:
+        found = [F.conv2d(features.cuda(), weight.cuda()), rows.cuda() @ columns.cuda()]
+        return [float((ours.cpu() - theirs).std()) for ours, theirs in zip(found, wanted, strict=True)]
+
+    rounded = errors()
+    compute_in_full()
+    assert max(errors()) < 3e-5 < min(rounded)
 
 
 def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:

@@ -31,7 +31,10 @@ class Emulated:
     memory_pixels: int = 1 << 40
     served: ServedModel = SERVED
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> None:
+    def check_kernels(self) -> None:
+        pass
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]], images: int = 1) -> None:
         pass
 
     def predict(self, images: list[Any]) -> list[Panoptic]:
@@ -75,6 +78,12 @@ def broken_while(path: str) -> Emulated:
     if os.path.exists(path):
         raise ValueError("not yet")
     return Emulated()
+
+
+def fallen(*_: object) -> Emulated:
+    """With a kernel that failed."""
+    served = replace(SERVED, device="cuda:0", fallbacks={"nms": "it raised ValueError: no"})
+    return Emulated(served=served)
 
 
 def named(path: str) -> Emulated:

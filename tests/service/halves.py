@@ -22,7 +22,10 @@ class TopAndBottom:
 
     served = ServedModel("halves@00000000", METADATA, "cpu", "float32", "none")
 
-    def warm_up(self, sizes: Any) -> None:
+    def check_kernels(self) -> None:
+        pass
+
+    def warm_up(self, sizes: Any, images: int = 1) -> None:
         pass
 
     def predict(self, images: list[np.ndarray]) -> list[Panoptic]:

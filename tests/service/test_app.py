@@ -1,5 +1,6 @@
 """The application beside its main route: health, metrics, the model, and how it starts and ends."""
 
+import inspect
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,11 @@ from fastapi.testclient import TestClient
 
 from model.interface.panoptic import Panoptic
 from service import __version__
+from service import app as application
 from service.app import create_app
+from service.metrics import Metrics
+from service.workers.process import WarmUp, load_predictor
+from tests.service import emulated
 from tests.service.halves import METADATA, TopAndBottom, photo, settings
 from tests.service.in_process import InProcess, serving
 
@@ -37,11 +42,39 @@ def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
 def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:
     facts = {"device": "cpu", "precision": "float32", "kernel": "none"}
     served = client.get("/model").json()
+    assert served["fallbacks"] == {}
     assert {name: served[name] for name in ("model", *facts)} == {"model": "halves@00000000", **facts}
     metric = 'upsnet_model_info{device="cpu",kernel="none",name="halves@00000000",precision="float32"} 1.0'
     assert metric in client.get("/metrics").text
     assert served["metadata"] == METADATA.to_json()
     assert served["limits"]["max_queue"] == 64
+
+
+def test_kernels_that_failed_are_named_by_the_model_and_the_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "load_predictor", emulated.fallen)
+    with TestClient(create_app(settings(tmp_path, device="cuda:0"))) as client:
+        client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
+        assert client.get("/model").json()["fallbacks"] == {"nms": "it raised ValueError: no"}
+        named = 'upsnet_kernel_fallback_info{device="cuda:0",kernel="nms",reason="it raised ValueError: no"} 1.0'
+        assert named in client.get("/metrics").text
+
+
+def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "WorkerPool", lambda factories, **options: (factories, options))
+    chosen = settings(tmp_path, device="cuda:1", precision="float32", kernels="off", warmup_sizes="64x48")
+    factories, options = application.make_pool(chosen, Metrics())  # type: ignore[misc]
+    given = inspect.signature(load_predictor).bind(*factories["cuda:1"].args).arguments
+    assert given == {
+        "path": chosen.model,
+        "device": "cuda:1",
+        "precision": "float32",
+        "kernels": "off",
+        "log_form": "text",
+        "log_level": "info",
+    }
+    assert options["warm_up"] == WarmUp(((48, 64),), 8, 12_000_000)
 
 
 def test_the_interface_has_the_version_of_the_service(client: TestClient) -> None:
@@ -79,7 +112,7 @@ def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_is_told_to_whoever_waits_for_it(tmp_path: Path) -> None:
     class Broken(TopAndBottom):
-        def warm_up(self, sizes: object) -> None:
+        def warm_up(self, sizes: object, images: int = 1) -> None:  # noqa: ARG002
             raise ValueError(f"no room for {sizes}")
 
     with pytest.raises(ValueError, match="no room for"), serving(settings(tmp_path), Broken()):

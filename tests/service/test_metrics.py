@@ -42,6 +42,21 @@ def test_batches_stages_and_workers_are_counted() -> None:
     assert found['upsnet_device_memory_total_bytes{device="cuda:0"}'] == 80
 
 
+def test_kernels_that_failed_are_named_while_the_worker_that_found_them_lives() -> None:
+    metrics = Metrics()
+    metrics.kernels_checked("cuda:0", {"nms": "it raised ValueError: no", "panoptic": "so"})
+    metrics.kernels_checked("cuda:1", {"nms": "so"})
+    metrics.kernels_checked("cuda:0", {"nms": "it differs"})  # the next worker
+    named = {name: value for name, value in values(metrics).items() if "fallback" in name}
+    assert named == {
+        'upsnet_kernel_fallback_info{device="cuda:0",kernel="nms",reason="it differs"}': 1,
+        'upsnet_kernel_fallback_info{device="cuda:1",kernel="nms",reason="so"}': 1,
+    }
+    metrics.kernels_checked("cuda:0", {})
+    metrics.kernels_checked("cuda:1", {})
+    assert not any("fallback" in name for name in values(metrics))
+
+
 def test_two_applications_count_apart_and_every_name_is_ours() -> None:
     one, other = Metrics(), Metrics()
     one.batch_started(1)

@@ -32,6 +32,7 @@ def test_values_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
         ("WARMUP_SIZES", "640", "expected WIDTHxHEIGHT"),
         ("DEVICE", "tpu", "expected auto, cpu, cuda"),
         ("PRECISION", "int8", "UPSNET_PRECISION='int8'"),
+        ("KERNELS", "on", "UPSNET_KERNELS='on'"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(

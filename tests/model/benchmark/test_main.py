@@ -38,7 +38,7 @@ def test_a_part_is_measured_once_for_each_number_of_instances(tmp_path: Path) ->
 
 def test_stand_ins_share_classes_so_that_masks_are_removed() -> None:
     boxes, scores = torch.rand(2, 30, 4, 4), torch.rand(2, 30, 4)
-    classes = benchmark.StandIns(0.05, 0.0, 0.5, 14).panoptic(boxes, scores).classes
+    classes = StandIns(0.05, 0.0, 0.5, 14).panoptic(boxes, scores).classes
     assert classes[1].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [1] * 2
 
 

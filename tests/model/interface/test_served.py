@@ -1,6 +1,7 @@
 """What a served model is, for those who do not have its network."""
 
 import pickle
+from dataclasses import replace
 
 from model.interface import categories
 from model.interface.metadata import Metadata
@@ -11,4 +12,6 @@ SERVED = ServedModel("demo@00000000", METADATA, "cpu", "float32", "gather")
 
 
 def test_it_crosses_a_pipe() -> None:
-    assert pickle.loads(pickle.dumps(SERVED)) == SERVED
+    fallen = replace(SERVED, fallbacks={"nms": "it raised ValueError: no"})
+    assert SERVED.fallbacks == {}
+    assert pickle.loads(pickle.dumps(fallen)) == fallen != SERVED

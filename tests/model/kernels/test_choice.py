@@ -96,7 +96,7 @@ def test_gradients_take_the_plain_form_where_there_is_a_backward() -> None:
 
 def test_each_operators_kernel_is_where_its_name_says() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    assert {"deform_conv2d", "nms", "panoptic", "roi_align"} <= set(ops.ON_GPU)
+    assert {"deformable_convolution", "nms", "panoptic", "roi_align"} <= set(ops.ON_GPU)
     for name, form in ops.ON_GPU.items():
         assert form.name == name
         assert form.kernel.__module__.startswith("model.")

@@ -15,7 +15,7 @@ from tests.model.network.examples import (
 )
 
 
-@pytest.mark.parametrize("kind", ["small", "integer", "border", "far"])
+@pytest.mark.parametrize("kind", ["small", "integer", "border", "far", "strange"])
 def test_the_deformable_convolution_equals_float64(kind: str) -> None:
     torch.manual_seed(0)
     features, weight, offsets = torch.randn(1, 3, 5, 6), torch.randn(4, 3, 3, 3), random_offsets(kind, 1, 18, 5, 6)

@@ -16,7 +16,7 @@ def test_it_runs_well_on_devices_that_this_host_need_not_have() -> None:
     assert kernels_that_run_well("deformable") == ["_forward"] * 4  # two precisions, few and many outputs
 
 
-@pytest.mark.parametrize("kind", ["small", "integer", "border", "far"])
+@pytest.mark.parametrize("kind", ["small", "integer", "border", "far", "strange"])
 def test_it_equals_float64(kind: str) -> None:
     torch.manual_seed(0)
     features, weight, offsets = torch.randn(1, 3, 5, 6), torch.randn(4, 3, 3, 3), random_offsets(kind, 1, 18, 5, 6)

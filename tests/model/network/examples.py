@@ -68,18 +68,23 @@ def segments_case(
 
 
 def random_offsets(kind: str, *shape: int) -> Tensor:
-    """Offsets of a deformable convolution: small, integer, over the border, or far out."""
+    """Offsets of a deformable convolution: small, integer, over the border, far out, or partly no finite numbers."""
     offsets = torch.randn(*shape)
-    return {"small": offsets, "integer": offsets.round(), "border": offsets * 3, "far": offsets * 1e6}[kind]
+    strange = offsets.clone()
+    strange.view(-1)[::20], strange.view(-1)[7::40], strange.view(-1)[9::40] = math.nan, math.inf, -math.inf
+    far = offsets * 1e6
+    return {"small": offsets, "integer": offsets.round(), "border": offsets * 3, "far": far, "strange": strange}[kind]
 
 
 def deform_conv2d_by_samples(features: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
-    """Deformable convolution of one image in float64, one sample at a time."""
+    """Deformable convolution of one image in float64, one sample at a time; those at NaN or infinity are 0."""
     _, channels, height, width = features.shape
     out = torch.zeros(1, weight.size(0), height, width, dtype=torch.float64)
     for row, column, tap in itertools.product(range(height), range(width), range(9)):
         y = row + tap // 3 - 1 + float(offsets[0, 2 * tap, row, column])
         x = column + tap % 3 - 1 + float(offsets[0, 2 * tap + 1, row, column])
+        if not math.isfinite(x + y):
+            continue
         sample = torch.zeros(channels, dtype=torch.float64)
         for v, u in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)):
             if 0 <= v < height and 0 <= u < width:

@@ -10,7 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from model.archive import cast_weights, quiet
 from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet, fold_norms, unfold_norms
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
 from model.network.structures import Stages
 
@@ -37,7 +37,7 @@ def test_the_first_convolution_of_a_stage_has_its_stride() -> None:
 def test_stages_are_deformable_from_the_one_that_is_named() -> None:
     backbone = small_backbone()
     kinds = [type(stage[0].conv2) for stage in (backbone.c2, backbone.c3, backbone.c4, backbone.c5)]
-    assert kinds == [Conv3x3, Conv3x3, Conv3x3, DeformableConv]
+    assert kinds == [Convolution, Convolution, Convolution, DeformableConv]
 
 
 def test_the_frozen_norm_is_torchvisions_in_every_precision() -> None:

@@ -2,14 +2,14 @@
 
 import torch
 
-from model.network.convolution import Conv3x3
+from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
 from model.network.plain import (
     PlainDeformableConv,
     PlainPanopticHead,
     panoptic_logits,
     panoptic_map,
-    plain_conv,
+    PlainConvolution,
     plainly,
     prune_masks,
 )
@@ -64,11 +64,11 @@ def test_the_plain_head_works_on_the_device_of_its_input() -> None:
 
 def test_the_plain_convolutions_have_the_same_weights_and_answers() -> None:
     torch.manual_seed(0)
-    conv, deformable = Conv3x3(4, 3), DeformableConv(4, 3, bias=True, offset_limit=1.0)
+    conv, deformable = Convolution(4, 3, 3), DeformableConv(4, 3, bias=True, offset_limit=1.0)
     torch.nn.init.normal_(deformable.offset.weight)
     features = torch.randn(2, 4, 6, 5)
     with torch.no_grad():
-        torch.testing.assert_close(plain_conv(conv)(features), conv(features))
+        torch.testing.assert_close(PlainConvolution(conv)(features), conv(features))
         torch.testing.assert_close(PlainDeformableConv(deformable)(features), deformable(features))
 
 
@@ -76,8 +76,8 @@ def test_a_plain_network_has_no_form_of_ours_and_leaves_the_network_alone() -> N
     network = camvid_demo(short_side=64, long_side=64)
     plain = plainly(network)
     held = [module.conv for module in plain.modules() if isinstance(module, PlainDeformableConv)]
-    ours = [module for module in plain.modules() if isinstance(module, (Conv3x3, DeformableConv))]
+    ours = [module for module in plain.modules() if isinstance(module, (Convolution, DeformableConv))]
     assert ours == held  # one inside each plain one
     assert isinstance(plain.panoptic_head, PlainPanopticHead)
-    assert any(isinstance(module, Conv3x3) for module in network.modules())
+    assert any(isinstance(module, Convolution) for module in network.modules())
     assert plain.rpn.conv.weight.data_ptr() != network.rpn.conv.weight.data_ptr()

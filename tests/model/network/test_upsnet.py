@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from model.archive import cast_weights, load
-from model.benchmark.__main__ import StandIns, sample_images
+from model.benchmark.__main__ import sample_images
+from model.benchmark.random_weights import StandIns
 from model.network.upsnet import CONFIGURATIONS, UPSNet, camvid_demo
 from model.training.initialise import initialise
 from tests.paths import DEMO

@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.interface.served import ServedModel
 from service.batching.admission import Admission
 from service.batching.batcher import Batcher
 from service.errors import (
@@ -39,6 +40,7 @@ class Heard:
         self.live: list[int] = []
         self.used: dict[str, int] = {}
         self.total: dict[str, int] = {}
+        self.fallbacks: dict[str, Mapping[str, str]] = {}
 
     def worker_restarted(self) -> None:
         self.restarts += 1
@@ -48,6 +50,9 @@ class Heard:
 
     def device_memory_found(self, device: str, total: int) -> None:
         self.total[device] = total
+
+    def kernels_checked(self, device: str, fallbacks: Mapping[str, str]) -> None:
+        self.fallbacks[device] = fallbacks
 
 
 @contextlib.asynccontextmanager
@@ -96,6 +101,27 @@ def test_pixels_go_and_maps_come_back_whatever_their_sizes() -> None:
                 assert all(same(found, emulated.answer(given)) for found, given in zip(answers, batch, strict=True))
 
     asyncio.run(scenario())
+
+
+def test_kernels_that_failed_on_any_device_are_told() -> None:
+    def served(device: str, kernel: str, **fallbacks: str) -> ServedModel:
+        return replace(emulated.SERVED, device=device, kernel=kernel, fallbacks=fallbacks)
+
+    first, second = (
+        served("cuda:0", "triton", nms="wrong"),
+        served("cuda:1", "torchvision", nms="no", deform_conv2d="x"),
+    )
+
+    async def scenario() -> None:
+        heard = Heard()
+        factories = (functools.partial(Emulated, served=each) for each in (first, second))
+        async with started(*factories, heard=heard):
+            assert heard.fallbacks == {"cuda:0": first.fallbacks, "cuda:1": second.fallbacks}
+
+    asyncio.run(scenario())
+    assert workers.together([first], ["cuda:0"]) == first
+    both = workers.together([first, second], ["cuda:0", "cuda:1"])
+    assert both == served("cuda:0,cuda:1", "triton,torchvision", nms="wrong", deform_conv2d="x")
 
 
 def test_what_is_served_comes_from_the_worker_and_names_all_devices() -> None:

@@ -1,10 +1,13 @@
 """What runs in a worker, spoken to over its pipe."""
 
 import functools
+import logging
 import multiprocessing
+import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from service.workers.messages import Batch, Done, Failed, Forget, NewBlock, Ready, Refused
-from service.workers.process import EXIT_STICKY, classify, main
+from service.workers.process import EXIT_STICKY, WarmUp, classify, get_ready, main
 from service.workers.shared_memory import Block, allocate, layout
 from tests.service import emulated
 from tests.service.emulated import FAIL, SERVED, STICKY, Emulated, image
@@ -26,7 +29,7 @@ class Process:
 
     def __init__(self, factory: Any) -> None:
         self.pipe, far_end = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=main, args=(far_end, factory, ((48, 64),)), daemon=True)
+        self.process = SPAWN.Process(target=main, args=(far_end, factory, WarmUp(((48, 64),))), daemon=True)
         self.process.start()
         far_end.close()
 
@@ -79,6 +82,70 @@ def test_it_says_what_it_serves_and_answers_batches_in_shared_memory() -> None:
         worker.process.join(20)
         assert worker.process.exitcode == 0
     block.close()
+
+
+class Noted(Emulated):
+    """Notes what is asked of it; more than `most` images have no room."""
+
+    def __init__(self, device: str, most: int = 100) -> None:
+        super().__init__(served=replace(SERVED, device=device))
+        self.most, self.asked = most, list[Any]()
+
+    def check_kernels(self) -> None:
+        self.asked.append("kernels")
+        self.served = replace(self.served, fallbacks={"nms": "it was wrong"})
+
+    def warm_up(self, sizes: Any, images: int = 1) -> None:
+        if images > self.most:
+            raise RuntimeError("The following operation failed in the TorchScript interpreter.\nCUDA out of memory.")
+        self.asked.append((*sizes, images))
+
+
+SMALL, LARGE = (480, 640), (720, 1280)  # padded: 480 x 640 and 384 x 640
+
+
+def test_on_a_gpu_kernels_are_checked_and_then_each_size_is_run_in_each_batch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    predictor = Noted("cuda:0")
+    assert get_ready(lambda: predictor, WarmUp((SMALL, LARGE), 6, 4 * 480 * 640)) is predictor
+    batches = [(SMALL, 1), (SMALL, 2), (SMALL, 4), (LARGE, 1), (LARGE, 2), (LARGE, 4)]
+    assert predictor.asked == ["kernels", *batches]
+    assert re.fullmatch(
+        r"Ready on cuda:0 after \d\.\d s: "
+        r"loaded in \d\.\d s, checked kernels in \d\.\d s, warmed up with 6 batches in \d\.\d s\.",
+        caplog.messages[0],
+    )
+
+
+def test_the_largest_batch_is_warmed_up_too() -> None:
+    predictor = Noted("cuda:0")
+    get_ready(lambda: predictor, WarmUp((SMALL,), 6, 10**9))
+    assert [images for _, images in predictor.asked[1:]] == [1, 2, 4, 6]
+
+
+def test_on_a_cpu_images_are_run_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    predictor = Noted("cpu")
+    get_ready(lambda: predictor, WarmUp((SMALL,), 8, 10**9))
+    assert predictor.asked == [(SMALL, 1)]
+    assert re.search(r": loaded in \S+ s, warmed up with 1 batch in \S+ s\.$", caplog.messages[0])
+
+
+def test_without_sizes_nothing_is_run() -> None:
+    predictor = Noted("cuda:0")
+    get_ready(lambda: predictor, WarmUp((), 8, 10**9))
+    assert predictor.asked == ["kernels"]
+
+
+def test_batches_without_room_are_left_out_but_one_image_must_have_room(caplog: pytest.LogCaptureFixture) -> None:
+    predictor = Noted("cuda:0", most=2)
+    get_ready(lambda: predictor, WarmUp((SMALL, LARGE), 8, 10**9))
+    assert predictor.asked == ["kernels", (SMALL, 1), (SMALL, 2), (LARGE, 1), (LARGE, 2)]
+    assert caplog.messages[0] == "4 images of 640 x 480 do not fit into the device's memory."
+    with pytest.raises(RuntimeError, match="out of memory"):
+        get_ready(lambda: Noted("cuda:0", most=0), WarmUp((SMALL,), 8, 10**9))
 
 
 def test_what_cannot_be_loaded_is_refused_in_one_line() -> None:

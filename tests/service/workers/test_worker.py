@@ -15,6 +15,7 @@ import pytest
 from service.errors import DeviceLostError, WorkerStartError
 from service.workers import worker
 from service.workers.messages import Batch, Done, NewBlock, Ready
+from service.workers.process import WarmUp
 from service.workers.worker import Worker
 from tests.service import emulated
 from tests.service.emulated import HANG, SERVED, Emulated, image
@@ -22,7 +23,7 @@ from tests.service.emulated import HANG, SERVED, Emulated, image
 
 @contextlib.asynccontextmanager
 async def started(factory: Any = Emulated) -> AsyncIterator[Worker]:
-    one = Worker(factory, ())
+    one = Worker(factory, WarmUp())
     try:
         await one.start()
         yield one
@@ -116,6 +117,6 @@ def test_a_front_with_too_much_open_cannot_start_one(monkeypatch: pytest.MonkeyP
     async def scenario() -> None:
         monkeypatch.setattr("socket.socketpair", full)
         with pytest.raises(WorkerStartError, match="No pipe to a worker can be opened"):
-            Worker(Emulated, ())
+            Worker(Emulated, WarmUp())
 
     asyncio.run(scenario())

@@ -1,0 +1,218 @@
+"""Kernels prove themselves on the device that they will run on, before anything else does.
+
+Each runs on small random inputs beside the plain form. What differs, fails to compile or raises is replaced by the
+plain form for this process. Shapes are chosen so that most of what is compiled here is what the network runs.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from model.kernels import choice
+from model.kernels.choice import GpuForm
+
+log = logging.getLogger(__name__)
+
+FINEST = 2.0**-14
+"""No type is held to less: sums in another order round otherwise. TensorFloat-32 rounds to 2^-10."""
+ROUNDINGS = 2.0
+"""Numbers may differ by so many roundings of their type, relative to their norm."""
+UNEQUAL = 0.002
+"""This part of a result in integers may differ: rounding decides some of them."""
+BOXES = 997
+"""Of a group; a published network suppresses among 1000."""
+
+Cases = Iterator[tuple[Any, ...]]
+
+
+def check(forms: Mapping[str, GpuForm], device: str | torch.device, dtype: torch.dtype) -> None:
+    """Run every kernel that is in use, and replace those that fail, with one warning that names them all.
+
+    Args:
+        forms: what a GPU runs, by the name of the operator.
+        device: the device to prove them on.
+        dtype: type of the network's weights.
+
+    Raises:
+        torch.OutOfMemoryError: the device has no memory left: nothing can be said of a kernel.
+        RuntimeError: the device is lost.
+    """
+    if choice.switched_off():
+        return
+    failed = {}
+    with torch.inference_mode():
+        for name, form in forms.items():
+            if name in choice.replaced():
+                continue
+            if not form.usable:
+                choice.replace(name, choice.why_no_triton())  # a warning has said so
+            elif reason := _failure(form, CHECKS[name](torch.Generator().manual_seed(0), dtype), torch.device(device)):
+                choice.replace(name, reason)
+                failed[name] = reason
+    if failed:
+        names = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
+        log.warning("Kernels that failed on %s are replaced by slower forms: %s", device, names)
+
+
+def wait(device: torch.device) -> None:
+    """Return when a device has done all that it was given.
+
+    Raises:
+        RuntimeError: something failed on the device; if it does so again, the device is lost.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _failure(form: GpuForm, cases: Cases, device: torch.device) -> str:
+    """Why a kernel is not to be used, in one line; empty if it is right, or if there is nothing to compare it with."""
+    for case in cases:
+        arguments = [_to(argument, device) for argument in case]
+        try:
+            wanted = form.plain(*arguments)
+            wait(device)
+        except Exception as error:
+            _raise_if_lost(error, device)
+            log.warning("The kernel of %s cannot be checked on %s: %s", form.name, device, _one_line(error))
+            return ""
+        try:
+            with Poisoned():
+                found = form.run_kernel(*arguments)
+            wait(device)
+        except Exception as error:
+            _raise_if_lost(error, device)
+            return f"it raised {_one_line(error)}"
+        if reason := difference(found, wanted):
+            return reason
+    return ""
+
+
+def _raise_if_lost(error: Exception, device: torch.device) -> None:
+    """Let through what is no fault of a kernel; a lost device fails whatever it is asked."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        raise error
+    wait(device)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(f"{type(error).__name__}: {lines[-1] if lines else ''}".split())[:200]
+
+
+def _to(argument: Any, device: torch.device) -> Any:
+    if isinstance(argument, list):
+        return [_to(each, device) for each in argument]
+    return argument.to(device) if isinstance(argument, Tensor) else argument
+
+
+class Poisoned(TorchFunctionMode):
+    """New tensors without values get NaN, or a strange number: what a kernel does not write shows."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The result of a function of torch, filled if it is new memory."""
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in ("empty", "empty_like", "empty_strided", "new_empty"):
+            result.fill_(float("nan") if result.is_floating_point() else 113)
+        return result
+
+
+def difference(found: Any, wanted: Any) -> str:
+    """Why a result is not the wanted one, in one line; empty if it is. Either is a tensor or a tuple of them."""
+    if isinstance(wanted, (tuple, list)):
+        if len(found) != len(wanted):
+            return f"it returned {len(found)} results, not {len(wanted)}"
+        return next(filter(None, map(difference, found, wanted)), "")
+    if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        return f"it returned {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
+    if wanted.is_floating_point():
+        allowed = ROUNDINGS * max(torch.finfo(wanted.dtype).eps, FINEST)
+        error = float((found.double() - wanted.double()).norm() / wanted.double().norm())
+        return "" if error <= allowed else f"its numbers differ by {error:.2g} of their norm, {allowed:.2g} is allowed"
+    share = float((found != wanted).double().mean())
+    return "" if share <= UNEQUAL else f"{share:.1%} of its numbers differ, {UNEQUAL:.1%} is allowed"
+
+
+def _features(generator: torch.Generator, dtype: torch.dtype, *shape: int) -> Tensor:
+    """Random features (N, C, H, W), channels-last."""
+    return torch.randn(*shape, generator=generator).to(dtype).to(memory_format=torch.channels_last)
+
+
+def _convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    features, other = (_features(generator, dtype, 2, 64, 11, 13) for _ in range(2))
+    large, small = (_features(generator, dtype, 64, 64, size, size) / (8 * size) for size in (3, 1))
+    bias = torch.randn(64, generator=generator).to(dtype)
+    yield features, large, bias, None, True, 1
+    yield features, large, bias, other, True, 1
+    yield features, large, bias, None, True, 2
+    yield features, small, bias, other, False, 1
+    yield features, small, None, None, False, 2
+
+
+def _deformable_convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    features = _features(generator, dtype, 2, 64, 7, 11)
+    offsets = 3 * _features(generator, dtype, 2, 18, 7, 11)  # some beyond the border
+    weight = _features(generator, dtype, 128, 64, 3, 3) / 24
+    bias = torch.randn(128, generator=generator).to(dtype)
+    yield features, offsets, weight, bias, False
+    yield features, offsets, weight, bias, True
+
+
+def _boxes(generator: torch.Generator, *shape: int) -> Tensor:
+    """(..., 4) float32 xyxy within 64 rows and 96 columns, some thinner than a pixel."""
+    a, b = (torch.rand(*shape, 2, generator=generator) * torch.tensor([95.0, 63.0]) for _ in range(2))
+    return torch.cat([torch.minimum(a, b), torch.maximum(a, b)], dim=-1)
+
+
+def _roi_align(generator: torch.Generator, dtype: torch.dtype) -> Cases:
+    levels = [_features(generator, dtype, 2, 256, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)]
+    images = torch.tensor([0, 1, 0, 1, 0, 1, 0])[:, None]
+    rois = torch.cat([images, _boxes(generator, 7)], dim=1)
+    rois[1, 1:] = torch.tensor([-9.0, -20, 130, 80])
+    yield levels, rois, torch.tensor([0, 1, 2, 3, 0, 1, 2]), 7
+
+
+def _nms(generator: torch.Generator, _: torch.dtype) -> Cases:
+    yield _boxes(generator, 2, BOXES), 0.5
+
+
+def _panoptic(generator: torch.Generator, _: torch.dtype) -> Cases:
+    counts, stuff, things = [3, 5], 5, 3
+    logits = 2 * torch.randn(2, stuff + things, 16, 24, generator=generator) - 0.5
+    masks = 3 * torch.randn(sum(counts), 1, 4, 4, generator=generator) + 1
+    masks = torch.nn.functional.interpolate(masks, (28, 28), mode="bilinear")[:, 0]
+    classes = torch.randint(1, things + 1, (sum(counts),), generator=generator)
+    boxes = _boxes(generator, sum(counts))
+    boxes[1], masks[1], classes[1] = boxes[0], masks[0], classes[0]  # covered, so it is dropped
+    yield logits, boxes, masks, classes, counts, max(counts), stuff, 0.3
+
+
+def _segments(generator: torch.Generator, _: torch.dtype) -> Cases:
+    counts, stuff, things = [40, 30], 12, 8
+    channels = torch.randint(0, stuff + 31, (2, 16, 24), generator=generator)
+    semantic = torch.randint(0, stuff + things, channels.shape, generator=generator)
+    semantic = torch.where(channels % 5 == 0, 3, semantic)  # some things turn into stuff
+    channels = torch.where(channels == stuff + 30, 255, channels)
+    maps = [each.byte().repeat_interleave(4, 1).repeat_interleave(4, 2) for each in (channels, semantic)]
+    logits = 3 * torch.randn(2, stuff + things, 16, 24, generator=generator)
+    classes = torch.randint(1, things + 1, (sum(counts),), generator=generator)
+    scores = torch.rand(sum(counts), generator=generator)
+    order = torch.cat([torch.randperm(count, generator=generator) for count in counts])
+    sizes, originals = [64, 96, 61, 90], [64, 96, 32, 47]
+    yield *maps, logits, classes, scores, order, counts, sizes, [1.0, 1.9], originals, stuff, 20
+
+
+CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
+    "convolution": _convolution,
+    "deformable_convolution": _deformable_convolution,
+    "roi_align": _roi_align,
+    "nms": _nms,
+    "panoptic": _panoptic,
+    "segments": _segments,
+}
+"""By the name of an operator, arguments to run it with: random ones of the generator, features of the type."""
