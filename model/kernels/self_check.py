@@ -209,6 +209,21 @@ def _transform(generator: torch.Generator, dtype: torch.dtype) -> Cases:
     yield [image.permute(2, 0, 1) for image in images], *numbers
 
 
+def _segments(generator: torch.Generator, _: torch.dtype) -> Cases:
+    counts, stuff, things = [40, 30], 12, 8
+    channels = torch.randint(0, stuff + 31, (2, 16, 24), generator=generator)
+    semantic = torch.randint(0, stuff + things, channels.shape, generator=generator)
+    semantic = torch.where(channels % 5 == 0, 3, semantic)  # some things turn into stuff
+    channels = torch.where(channels == stuff + 30, 255, channels)
+    maps = [each.byte().repeat_interleave(4, 1).repeat_interleave(4, 2) for each in (channels, semantic)]
+    logits = 3 * torch.randn(2, stuff + things, 16, 24, generator=generator)
+    classes = torch.randint(1, things + 1, (sum(counts),), generator=generator)
+    scores = torch.rand(sum(counts), generator=generator)
+    order = torch.cat([torch.randperm(count, generator=generator) for count in counts])
+    sizes, originals = [64, 96, 61, 90], [64, 96, 32, 47]
+    yield *maps, logits, classes, scores, order, counts, sizes, [1.0, 1.9], originals, stuff, 20
+
+
 CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
     "convolution": _convolution,
     "deformable_convolution": _deformable_convolution,
@@ -218,5 +233,6 @@ CHECKS: dict[str, Callable[[torch.Generator, torch.dtype], Cases]] = {
     "nms": _nms,
     "panoptic": _panoptic,
     "transform": _transform,
+    "segments": _segments,
 }
 """By the name of an operator, arguments to run it with: random ones of the generator, features of the type."""

@@ -85,7 +85,7 @@ def test_a_wrong_kernel_is_replaced_and_answers_are_the_plain_forms(kernel: Call
     assert torch.equal(forms["roi_align"](*given), POOL(*given))
 
 
-@pytest.mark.parametrize("name", ["nms", "panoptic"])
+@pytest.mark.parametrize("name", ["nms", "panoptic", "segments"])
 def test_a_kernel_that_decides_otherwise_is_replaced(name: str) -> None:
     plain = ops.ON_GPU[name].plain
 
@@ -99,6 +99,16 @@ def test_a_kernel_that_decides_otherwise_is_replaced(name: str) -> None:
     forms = {name: GpuForm(name, plain, wrong)}
     check(forms, "cpu", torch.float32)
     assert choice.replaced()[name].endswith("of its numbers differ, 0.2% is allowed")
+
+
+@pytest.mark.parametrize("kinds", [range(12), range(12, 20)])
+def test_scores_of_segments_are_told_from_others(kinds: range) -> None:
+    """Those of stuff, or of things: a table's numbers are compared byte by byte."""
+    wanted = ops.ON_GPU["segments"].plain(*case("segments"))
+    found = wanted.clone()
+    tables = found[: 2 * 256 * 7 * 8].view(torch.float64).view(2, 256, 7)[:, 1:]
+    tables[..., 1] *= 1 + 0.01 * torch.isin(tables[..., 0], torch.tensor(kinds))
+    assert difference(found, wanted).endswith("of its numbers differ, 0.2% is allowed")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -131,6 +141,9 @@ def test_each_operator_has_a_check_of_odd_sizes_and_a_batch_whose_answer_is_not_
     first, second = ops.ON_GPU["transform"].plain(*case("transform"))
     assert (first == 0).all(0).float().mean() < 0.1 < first.std()
     assert (second == 0).all(0).float().mean() < 0.1 < second.std()
+    packed = ops.ON_GPU["segments"].plain(*case("segments"))
+    counts = packed[: 2 * 256 * 7 * 8].view(torch.float64).view(2, 256, 7)[:, 0, 0]
+    assert counts.tolist() == [36, 33]  # of up to 42: some things turn into stuff, some stuff into void
 
 
 def lost(*_: Any) -> None:
