@@ -1,52 +1,15 @@
 """Operators with a form for every device. Importing this module registers them, and torchvision's, so archives can run.
 
-The dispatcher chooses. A CPU has forms of this package's own, a GPU has Triton's. On a GPU without Triton, in place of
-a kernel that failed, and with gradients, torch and torchvision stand in. Archives hold calls to these schemas: a change
-needs a new format version.
+Here is what each does; `model.kernels.registry` has the forms of each.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-import torch.nn.functional as F
-import torchvision
+import torchvision  # noqa: F401 -- registers its operators
 from torch import Tensor
 
-from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, segments_cpu, transform_cpu
-from model.kernels.choice import GpuForm
+from model.kernels.registry import ON_GPU as ON_GPU
 from model.kernels.segments_cpu import source_indices as source_indices
 from model.kernels.segments_cpu import to_original as to_original
-
-OUTSIDE = 1e9  # an offset that leads out of every image
-_LIBRARY = torch.library.Library("upsnet", "DEF")
-_LIBRARY.define(
-    "convolution(Tensor features, Tensor weight, Tensor? bias, Tensor? other, bool relu, int stride) -> Tensor"
-)
-_LIBRARY.define(
-    "deformable_convolution(Tensor features, Tensor offsets, Tensor weight, Tensor? bias, bool relu) -> Tensor"
-)
-_LIBRARY.define("deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor")
-_LIBRARY.define("has_kernels(Tensor device) -> bool")
-_LIBRARY.define(
-    "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int alike, int stuff, "
-    "float overlap) -> (Tensor, Tensor, Tensor)"
-)
-_LIBRARY.define("nms(Tensor boxes, float threshold) -> Tensor")
-_LIBRARY.define("add_enlarged(Tensor fine, Tensor coarse) -> Tensor")
-_LIBRARY.define("sum_levels(Tensor[] levels, Tensor bias) -> Tensor")
-_LIBRARY.define("numbers(float[] numbers, Tensor like) -> Tensor")
-_LIBRARY.define("to_host(Tensor(a) numbers) -> Tensor(a)")
-_LIBRARY.define("reinterpret(Tensor numbers, ScalarType dtype) -> Tensor")
-_LIBRARY.define("roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor")
-_LIBRARY.define(
-    "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
-    "ScalarType dtype) -> Tensor"
-)
-_LIBRARY.define(
-    "segments(Tensor channels, Tensor semantic, Tensor logits, Tensor classes, Tensor scores, Tensor order, "
-    "int[] counts, int[] sizes, float[] scales, int[] originals, int stuff, int stuff_area_limit) -> Tensor"
-)
 
 
 def convolution(
@@ -279,113 +242,3 @@ def kernel(device: str) -> str:
     if not device.startswith("cuda"):
         return "gather"
     return "triton" if ON_GPU["deformable_convolution"].usable else "torchvision"
-
-
-def convolution_torch(
-    features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool, stride: int
-) -> Tensor:
-    """`convolution` by torch, one pass after the other."""
-    found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
-    if other is not None:
-        found = found + other
-    return F.relu(found) if relu else found
-
-
-def deform_conv2d_torchvision(
-    features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False
-) -> Tensor:
-    """`deform_conv2d` by torchvision, in float32.
-
-    torchvision takes positions in the tensor's type: half precision would misplace samples by up to half a pixel.
-    """
-    bias32 = bias.float() if bias is not None else None
-    moves = offsets.float().nan_to_num(OUTSIDE, OUTSIDE, OUTSIDE)
-    out: Tensor = torchvision.ops.deform_conv2d(features.float(), moves, weight.float(), bias32, padding=(1, 1))
-    out = out.to(features.dtype)
-    return F.relu(out) if relu else out
-
-
-def add_enlarged_torch(fine: Tensor, coarse: Tensor) -> Tensor:
-    """`add_enlarged` by torch."""
-    return fine + F.interpolate(coarse, scale_factor=2.0, mode="nearest")
-
-
-def sum_levels_torch(levels: list[Tensor], bias: Tensor) -> Tensor:
-    """`sum_levels` by torch, one pass after the other."""
-    total = levels[0].float()
-    for k, level in enumerate(levels[1:], start=1):
-        total = total + F.interpolate(level.float(), scale_factor=2.0**k, mode="bilinear", align_corners=False)
-    return total + bias.float()[:, None, None]
-
-
-def roi_align_torchvision(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    """`roi_align` by torchvision, in float32: half precision would move boxes."""
-    pooled = features[0].new_zeros((len(rois), features[0].size(1), size, size))
-    for k, level in enumerate(features):
-        chosen = torch.where(levels == k)[0]
-        aligned = torchvision.ops.roi_align(level.float(), rois[chosen], size, 0.25 / 2**k, 2, False)
-        pooled = pooled.index_copy(0, chosen, aligned.to(pooled.dtype))
-    return pooled
-
-
-def _roi_align_cpu(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -> Tensor:
-    form = roi_align_torchvision if torch.is_grad_enabled() else cpu.roi_align
-    return form(features, rois, levels, size)
-
-
-def _numbers_cuda(numbers: list[float], like: Tensor) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32, pin_memory=True).to(like.device, non_blocking=True)
-
-
-def _to_host_cuda(numbers: Tensor) -> Tensor:
-    found = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
-    found.copy_(numbers, non_blocking=True)
-    torch.cuda.current_stream(numbers.device).synchronize()
-    return found
-
-
-def _register(
-    name: str,
-    on_cpu: Callable[..., Any],
-    plain: Callable[..., Any],
-    kernel: str | Callable[..., Any],
-    backward: bool = False,
-) -> None:
-    """Name the forms of an operator: on a CPU, plain on a GPU, and the GPU's kernel, as `GpuForm` takes it.
-
-    One with a backward is called above autograd, which records what it does.
-    """
-    ON_GPU[name] = GpuForm(name, plain, kernel, backward)
-    for key, form in (("CPU", on_cpu), ("CUDA", ON_GPU[name])):
-        _LIBRARY.impl(name, form, key)
-        if backward:
-            _LIBRARY.impl(name, form, f"Autograd{key}")
-
-
-ON_GPU: dict[str, GpuForm] = {}
-"""By the name of an operator, what a GPU runs."""
-_register("convolution", convolution_cpu.convolution, convolution_torch, convolution_cudnn.convolution, backward=True)
-_register(
-    "deformable_convolution",
-    cpu.deform_conv2d,
-    deform_conv2d_torchvision,
-    "deformable.deform_conv2d",
-    backward=True,
-)
-_LIBRARY.impl("deform_conv2d", deform_conv2d, "CompositeImplicitAutograd")  # archives of version 0.2 and before call it
-_register("add_enlarged", add_enlarged_torch, add_enlarged_torch, "levels.add_enlarged", backward=True)
-_register("sum_levels", sum_levels_torch, sum_levels_torch, "levels.sum_levels", backward=True)
-_register("roi_align", _roi_align_cpu, roi_align_torchvision, "regions.roi_align", backward=True)
-_register("nms", cpu.nms, cpu.nms, "regions.nms")
-_register("panoptic", panoptic_cpu.panoptic, panoptic_cpu.panoptic, "panoptic.panoptic")
-_register("transform", transform_cpu.transform, transform_cpu.transform, "transform.transform")
-_LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.float32), "CPU")
-_LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
-_LIBRARY.impl("to_host", lambda numbers: numbers, "CPU")
-_LIBRARY.impl("to_host", _to_host_cuda, "CUDA")
-_register("segments", segments_cpu.segments, segments_cpu.segments, "segments.segments")
-for _key, _answer in (("CPU", lambda _: False), ("CUDA", lambda _: ON_GPU["panoptic"].usable)):
-    _LIBRARY.impl("has_kernels", _answer, _key)  # archives of version 0.1 ask
-_LIBRARY.impl(
-    "reinterpret", lambda numbers, dtype: numbers.contiguous().clone().view(dtype), "CompositeExplicitAutograd"
-)

@@ -128,7 +128,7 @@ class Bottleneck(nn.Module):
 
     def fold(self) -> None:
         """Let the convolutions end with the ReLUs, and the last add the shortcut; the norms are in them already."""
-        self.conv1.relu = self.conv2.relu = self.conv3.relu = self.folded = True  # type: ignore[union-attr, assignment]
+        self.conv1.relu = self.conv2.relu = self.conv3.relu = self.folded = True  # type: ignore[assignment]
 
 
 class ResNet(nn.Module):

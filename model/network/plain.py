@@ -1,4 +1,4 @@
-"""The panoptic head written plainly, every logit at full size, and the convolutions of torch and torchvision.
+"""The panoptic head written plainly, every logit at full size, every mask, the convolutions of torch and torchvision.
 
 Tests and benchmark compare the network with it; it is never served.
 """
@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.kernels.plain import convolution_torch, deform_conv2d_torchvision
 from model.network.boxes import mask_window, semantic_window
 from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
+from model.network.instance_head import MaskHead
 from model.network.structures import Detections, PanopticDecision
 from model.network.upsnet import UPSNet
-from model.ops import convolution_torch, deform_conv2d_torchvision
 
 
 def prune_masks(
@@ -150,6 +151,19 @@ class PlainConvolution(nn.Module):
         return convolution_torch(features, conv.weight, conv.bias, other, conv.relu, conv.step)
 
 
+class PlainMaskHead(nn.Module):
+    """A `MaskHead` that draws the masks of all classes and takes one."""
+
+    def __init__(self, head: MaskHead) -> None:
+        super().__init__()
+        self.head = head
+        self.side = head.side
+
+    def of_class(self, pooled: Tensor, classes: Tensor) -> Tensor:
+        """As `MaskHead.of_class`."""
+        return self.head(pooled)[torch.arange(len(classes), device=classes.device), classes].float()  # type: ignore[no-any-return]
+
+
 def plainly(network: UPSNet) -> UPSNet:
     """A copy of the network with the same weights and the plain form of every part."""
     network = copy.deepcopy(network)
@@ -159,6 +173,7 @@ def plainly(network: UPSNet) -> UPSNet:
                 setattr(module, name, PlainDeformableConv(child))
             elif isinstance(child, Convolution):
                 setattr(module, name, PlainConvolution(child))
+    network.mask_head = PlainMaskHead(network.mask_head)  # type: ignore[assignment]
     head = network.panoptic_head
     network.panoptic_head = PlainPanopticHead(head.stuff, head.overlap)  # type: ignore[assignment]
     return network

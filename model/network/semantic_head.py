@@ -4,13 +4,13 @@ import math
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import ops
 from model.network.backbone import Norm
 from model.network.convolution import normed
 from model.network.deformable import DeformableConv
-from model.network.resize import enlarge_bilinear
 from model.network.structures import Pyramid
 
 
@@ -36,10 +36,10 @@ class SemanticHead(nn.Module):
 
     def features(self, pyramid: Pyramid) -> Tensor:
         """(N, 4 width, H / 4, W / 4): P2..P5 after the shared layers, stacked."""
-        p3 = enlarge_bilinear(self.layers(pyramid.p3), 2.0)
-        p4 = enlarge_bilinear(self.layers(pyramid.p4), 4.0)
-        p5 = enlarge_bilinear(self.layers(pyramid.p5), 8.0)
-        return torch.cat([self.layers(pyramid.p2), p3, p4, p5], dim=1)
+        levels = [self.layers(pyramid.p2)]
+        for k, level in enumerate((pyramid.p3, pyramid.p4, pyramid.p5), start=1):
+            levels.append(F.interpolate(self.layers(level), scale_factor=2.0**k, mode="bilinear", align_corners=False))
+        return torch.cat(levels, dim=1)
 
     def forward(self, pyramid: Pyramid) -> Tensor:
         """Logits (N, S, H / 4, W / 4) float32.

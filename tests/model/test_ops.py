@@ -8,14 +8,11 @@ import torch.nn.functional as F
 
 from model import ops
 from model.archive import quiet
-from model.kernels import choice, cpu, panoptic_cpu, segments_cpu
+from model.kernels import choice
 from model.kernels.convolution_cpu import winograd
 from tests.model.network.examples import (
     deform_conv2d_by_samples,
-    panoptic_case,
-    random_offsets,
     random_pyramid,
-    segments_case,
 )
 
 
@@ -42,44 +39,6 @@ def test_the_form_of_deformable_convolutions_is_told(monkeypatch: pytest.MonkeyP
 def rois() -> tuple[torch.Tensor, torch.Tensor]:
     """Two regions of two images, of 64 x 64 pixels, and their levels."""
     return torch.tensor([[0.0, 3, 3, 40, 30], [1.0, 8, 2, 60, 61]]), torch.tensor([0, 1])
-
-
-def test_without_triton_each_operator_on_a_gpu_takes_another_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forms for a GPU, called with what lies on a CPU."""
-    torch.manual_seed(0)
-    monkeypatch.setattr(choice, "has_triton", lambda: False)
-    features, offsets, weight = torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), torch.randn(4, 3, 3, 3)
-    logits, found = panoptic_case(0, 5)
-    candidates = logits[None], found.boxes, found.mask_logits, found.classes, [5], 5, 5, 0.3
-    levels = list(random_pyramid(4, 64, 64)[:4])
-    boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 1, 9, 9]]])
-    with torch.no_grad():
-        convolved = ops.ON_GPU["deformable_convolution"](features, offsets, weight, None, True)
-        assert torch.equal(convolved, ops.deform_conv2d_torchvision(features, offsets, weight, None, True))
-        pooled = ops.ON_GPU["roi_align"](levels, *rois(), 7)
-        assert torch.equal(pooled, ops.roi_align_torchvision(levels, *rois(), 7))
-    assert torch.equal(ops.ON_GPU["nms"](boxes, 0.5), cpu.nms(boxes, 0.5))
-    for ours, wanted in zip(ops.ON_GPU["panoptic"](*candidates), panoptic_cpu.panoptic(*candidates), strict=True):
-        assert torch.equal(ours, wanted)
-    decided = segments_case(0, [1, 3])
-    assert torch.equal(ops.ON_GPU["segments"](*decided), segments_cpu.segments(*decided))
-
-
-def test_torchvisions_form_takes_offsets_that_are_no_finite_numbers() -> None:
-    torch.manual_seed(0)
-    given = torch.randn(1, 3, 5, 6), random_offsets("strange", 1, 18, 5, 6), torch.randn(4, 3, 3, 3)
-    found = ops.deform_conv2d_torchvision(*given, None)
-    torch.testing.assert_close(found, deform_conv2d_by_samples(*given).float(), atol=1e-4, rtol=0)
-
-
-def test_with_gradients_torchvision_stands_in_on_a_gpu_too() -> None:
-    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    convolve = ops.ON_GPU["deformable_convolution"]
-    convolve(torch.randn(1, 3, 5, 6), torch.randn(1, 18, 5, 6), weight, None, False).sum().backward()
-    assert float(weight.grad.abs().sum()) > 0
-    levels = [level.requires_grad_() for level in random_pyramid(4, 64, 64)[:4]]
-    ops.ON_GPU["roi_align"](levels, *rois(), 7).sum().backward()
-    assert float(levels[0].grad.abs().sum()) > 0
 
 
 def test_pooling_has_a_backward_where_it_is_asked_for() -> None:
@@ -119,33 +78,6 @@ def test_an_operator_is_called_from_a_reloaded_script(tmp_path: Path) -> None:
     torch.testing.assert_close(found, deform_conv2d_by_samples(*given).float(), atol=1e-4, rtol=0)
 
 
-def test_the_schemas_are_those_that_archives_hold() -> None:
-    """An argument or a result that changes here makes archives of before unusable: it needs a new format version."""
-    names = [name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("upsnet::")]
-    schemas = {str(getattr(torch.ops.upsnet, name).default._schema).removeprefix("upsnet::") for name in names}
-    assert schemas == {
-        "convolution(Tensor features, Tensor weight, Tensor? bias, Tensor? other, bool relu, int stride) -> Tensor",
-        "deformable_convolution(Tensor features, Tensor offsets, Tensor weight, Tensor? bias, bool relu) -> Tensor",
-        "deform_conv2d(Tensor features, Tensor offsets, Tensor weight, Tensor? bias) -> Tensor",
-        "has_kernels(Tensor device) -> bool",
-        "panoptic(Tensor logits, Tensor boxes, Tensor masks, Tensor classes, int[] counts, int alike, int stuff, "
-        "float overlap) -> (Tensor, Tensor, Tensor)",
-        "nms(Tensor boxes, float threshold) -> Tensor",
-        "add_enlarged(Tensor fine, Tensor coarse) -> Tensor",
-        "sum_levels(Tensor[] levels, Tensor bias) -> Tensor",
-        "reinterpret(Tensor numbers, ScalarType dtype) -> Tensor",
-        "roi_align(Tensor[] features, Tensor rois, Tensor levels, int size) -> Tensor",
-        "transform(Tensor[] images, Tensor mean, Tensor std, float[] scales, int[] sizes, int height, int width, "
-        "ScalarType dtype) -> Tensor",
-        "segments(Tensor channels, Tensor semantic, Tensor logits, Tensor classes, Tensor scores, Tensor order, "
-        "int[] counts, int[] sizes, float[] scales, int[] originals, int stuff, int stuff_area_limit) -> Tensor",
-    }
-
-
-def test_an_archive_of_before_hears_that_a_cpu_has_no_kernels() -> None:
-    assert torch.ops.upsnet.has_kernels(torch.zeros(1)) is False
-
-
 def test_bits_are_read_as_another_type() -> None:
     numbers = torch.tensor([1.0, -2.0])
     bits = ops.reinterpret(numbers, torch.int32)
@@ -153,3 +85,32 @@ def test_bits_are_read_as_another_type() -> None:
     bits[0] = 0
     assert numbers[0] == 1  # a new tensor
     assert ops.reinterpret(numbers, torch.uint8).shape == (8,)
+
+
+def test_numbers_and_what_is_fetched_are_the_same_on_a_cpu() -> None:
+    like = torch.zeros(3, dtype=torch.float16)
+    found = ops.numbers([1.5, -2.0], like)
+    assert (found.tolist(), found.dtype) == ([1.5, -2.0], torch.float32)
+    assert ops.numbers([], like).shape == (0,)
+    assert ops.to_host(found) is found
+
+
+@pytest.mark.gpu
+def test_numbers_cross_to_a_device_and_back_in_every_type_and_layout() -> None:
+    found = ops.numbers([1.5, -2.0], torch.zeros(1, device="cuda"))
+    assert (found.device.type, found.dtype, ops.to_host(found).tolist()) == ("cuda", torch.float32, [1.5, -2.0])
+    for dtype in (torch.uint8, torch.int64, torch.float16):
+        sent = torch.arange(12).to("cuda", dtype).view(3, 4).t()
+        fetched = ops.to_host(sent)
+        assert (fetched.device.type, fetched.dtype, fetched.tolist()) == ("cpu", dtype, sent.tolist())
+        assert fetched.is_pinned()
+
+
+def test_a_cpu_computes_no_spare_rows() -> None:
+    assert [ops.spare_rows(count, torch.zeros(1)) for count in (0, 1, 16, 17)] == [0, 0, 0, 0]
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_rows_up_to_the_next_sixteen() -> None:
+    like = torch.zeros(1, device="cuda")
+    assert [ops.spare_rows(count, like) for count in (0, 1, 15, 16, 17)] == [0, 15, 1, 0, 15]

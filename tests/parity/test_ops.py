@@ -122,7 +122,8 @@ def test_merge(ops: Arrays, case: int) -> None:
     decision = PanopticDecision(channels[None], semantic[None], torch.arange(len(classes)))
     logits, nothing = torch.zeros(1, 19, (height + 3) // 4, (width + 3) // 4), torch.zeros(len(classes), 0)
     candidates = Detections(nothing, torch.ones(len(classes)), classes, nothing, 0)
-    batch = Batch(nothing, [(height, width)], [1.0], [(height, width)])
+    limits = box_ops.limits([(height, width)], logits)
+    batch = Batch(nothing, [(height, width)], [1.0], [(height, width)], limits)
     segments = Segments(11, int(ops[f"uni{case}_limit"]))
     found = unpack(segments(decision, logits, [candidates], batch), batch.original_sizes)[0]
     assert_same_segments(found.segment_ids, found.classes, merged, 11)

@@ -17,13 +17,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.kernels import deformable, masks, panoptic, regions, segments, transform
+from model.kernels import deformable, levels, masks, panoptic, regions, segments, transform
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
-    "table matrix out p2 p3 p4 p5": "*fp16",
-    "moves bias boxes masks scales logits rois mean std candidate_scores": "*fp32",
-    "windows areas places allowed taken starts words levels sizes counters": "*i32",
+    "table moves weight bias out matrix p2 p3 p4 p5 fine coarse": "*fp16",
+    "boxes masks scales logits rois mean std candidate_scores": "*fp32",
+    "windows areas firsts taken starts words levels sizes counters": "*i32",
     "order candidate_classes": "*i64",
     "facts sums tables": "*fp64",
     "shown keep": "*i8",
@@ -32,21 +32,35 @@ POINTERS = {
 TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {
     "threshold": "fp32",
     "inverse_bits": "i64",
+    "overlap_bits": "i64",
 }
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
-HALF = {"PIXELS": deformable.PIXELS, "CHANNELS": deformable.BYTES // 2, "PRECISION": "ieee"}
-FULL = {**HALF, "CHANNELS": deformable.BYTES // 4}
 ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
 TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
+DECIDE = {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "LANES": panoptic.LANES, "SIDE": masks.SIDE}
+DECIDE |= {"SPAN_Y": panoptic.SPAN[0], "SPAN_X": panoptic.SPAN[1]}
+SUM = {**EXACT, "types": {"out": "*fp32", "kinds": "i32"}}
+
+
+def deformable_with(outputs: int, size: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The deformable convolution with so many outputs, in float16 (a size of 2 bytes) or float32."""
+    tile = deformable.tile(outputs)
+    constants = {"PIXELS": tile.pixels, "CHANNELS": tile.bytes // size, "OUTPUTS": tile.outputs}
+    constants |= {"RELU": True, "PRECISION": "ieee", "HALF": False}
+    types = dict.fromkeys(("table", "moves", "weight", "bias", "out"), f"*fp{8 * size}")
+    return deformable._forward, constants, {"num_warps": tile.warps, "num_stages": tile.stages, "types": types}
+
+
 KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
-    (deformable._forward, {**HALF, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
-    (deformable._forward, {**HALF, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
-    (deformable._forward, {**FULL, "OUTPUTS": 128}, {"num_warps": 4, "num_stages": 2}),
-    (deformable._forward, {**FULL, "OUTPUTS": 256}, {"num_warps": 8, "num_stages": 2}),
+    *(deformable_with(outputs, size) for size in (2, 4) for outputs in (128, 256)),
+    (levels._sum_levels, {"ROWS": levels.ROWS, "COLUMNS": levels.COLUMNS}, SUM),
+    (levels._add_enlarged, {"PIXELS": levels.PIXELS, "CHANNELS": 256}, {}),
     (masks._count_own, COUNTS, EXACT),
     (masks._count_taken, COUNTS, EXACT),
-    (panoptic._decide, {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "SIDE": masks.SIDE}, EXACT),
+    (masks._place, {"LANES": masks.LANES, "SIDE": masks.SIDE}, {"num_warps": 1, "types": {"classes": "*i64"}}),
+    (panoptic._order, {"COUNT": 128}, {"types": {"channels": "*i32", "shown": "*i32"}}),
+    (panoptic._decide, DECIDE, {**EXACT, "types": {"channels": "*i32", "shown": "*i32"}}),
     (regions._overlaps, {"ROWS": 64}, EXACT),
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),
@@ -74,9 +88,8 @@ def main(module: str, *capabilities: str) -> None:
     kernels = [entry for entry in KERNELS if entry[0].__module__ == f"model.kernels.{module}"]
     for capability, (kernel, constants, options) in itertools.product(map(int, capabilities or ("80", "90")), kernels):
         places = {name: i for i, name in enumerate(kernel.arg_names)}
-        signature = {name: "constexpr" if name in constants else TYPES.get(name, "i32") for name in places}
-        if constants.get("CHANNELS") == FULL["CHANNELS"]:
-            signature = {name: "*fp32" if kind == "*fp16" else kind for name, kind in signature.items()}
+        types = TYPES | options.get("types", {})
+        signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in places}
         aligned = [i for name, i in places.items() if signature[name].startswith("*") or name in ALIGNED]
         source = ASTSource(
             kernel,
@@ -84,7 +97,8 @@ def main(module: str, *capabilities: str) -> None:
             {(places[name],): value for name, value in constants.items()},
             {(i,): [["tt.divisibility", 16]] for i in aligned},
         )
-        built = triton.compile(source, GPUTarget("cuda", capability, 32), {"enable_fp_fusion": True, **options})
+        chosen = {name: option for name, option in options.items() if name != "types"}
+        built = triton.compile(source, GPUTarget("cuda", capability, 32), {"enable_fp_fusion": True, **chosen})
         facts = {"kernel": kernel.__name__, "capability": capability, "warps": options.get("num_warps", 4)}
         facts |= {**usage(built.asm["cubin"]), "shared": built.metadata.shared}
         print(json.dumps(facts), flush=True)

@@ -5,8 +5,8 @@ import torch
 from torchvision.ops import deform_conv2d as torchvisions_deform_conv2d
 
 from model.kernels import cpu
+from model.kernels.plain import roi_align_torchvision
 from model.network.instance_head import pyramid_levels
-from model.ops import roi_align_torchvision
 from tests.model.network.examples import (
     boxes_of_two_images,
     deform_conv2d_by_samples,

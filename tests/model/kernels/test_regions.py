@@ -6,8 +6,8 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from model.kernels import cpu, regions
+from model.kernels.plain import roi_align_torchvision
 from model.network.instance_head import pyramid_levels
-from model.ops import roi_align_torchvision
 from tests.model.kernels.occupancy import kernels_that_run_well
 from tests.model.network.examples import boxes_of_two_images, random_pyramid
 

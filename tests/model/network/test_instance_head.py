@@ -1,9 +1,13 @@
 """Pooling of boxes, the two heads, and which of their boxes are detections."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
 from model.archive import quiet
+from model.network.backbone import Norm
 from model.network.boxes import limits
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pyramid_levels
 from tests.model.network.examples import boxes_of_two_images, random_pyramid
@@ -32,18 +36,42 @@ def test_pooling_without_gradients_equals_torchvisions() -> None:
 def test_heads_give_each_region_what_each_class_needs(count: int) -> None:
     torch.manual_seed(0)
     box_head, mask_head = BoxHead(4, 7, 8, 3), MaskHead(4, 14, 8, 2, 3)
-    small, large, classes = torch.randn(count, 4, 7, 7), torch.randn(count, 4, 14, 14), torch.arange(count) % 3
+    small, large = torch.randn(count, 4, 7, 7), torch.randn(count, 4, 14, 14)
     with quiet(), torch.no_grad():
         logits, deltas = box_head(small)
         assert (logits.shape, deltas.shape) == ((count, 3), (count, 12))
         masks = mask_head(large)
         assert masks.shape == (count, 3, 28, 28)
-        of_class = mask_head.of_class(large, classes)
-        assert of_class.shape == (count, 28, 28)
-        for i in range(count):
-            assert torch.equal(of_class[i], masks[i, i % 3])
         assert torch.equal(torch.jit.script(box_head)(small)[1], deltas)
         assert torch.equal(torch.jit.script(mask_head)(large), masks)
+
+
+class Drawer(torch.nn.Module):
+    """`MaskHead.of_class` as a module's `forward`, which TorchScript needs."""
+
+    def __init__(self, head: MaskHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, pooled: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return self.head.of_class(pooled, classes)
+
+
+@pytest.mark.parametrize("norm", [nn.Identity, partial(nn.GroupNorm, 2)])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_the_mask_of_one_class_is_that_among_the_masks_of_all(count: int, norm: Norm) -> None:
+    torch.manual_seed(0)
+    head, pooled, classes = MaskHead(4, 14, 8, 2, 3, norm), torch.randn(count, 4, 14, 14), torch.arange(count) % 3
+    with quiet(), torch.no_grad():
+        wanted = head(pooled)[torch.arange(count), classes]
+        for draw in (head.of_class, torch.jit.script(Drawer(head))):
+            torch.testing.assert_close(draw(pooled, classes), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_masks_are_of_float32_in_half_precision_too() -> None:
+    head = MaskHead(4, 14, 8, 2, 3).half()
+    with torch.no_grad():
+        assert head.of_class(torch.randn(2, 4, 14, 14).half(), torch.tensor([2, 0])).dtype == torch.float32
 
 
 def test_each_class_moves_the_proposal_in_its_own_way_inside_the_image() -> None:
@@ -119,4 +147,4 @@ class Chooser(torch.nn.Module):
 
     def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> list[torch.Tensor]:
         found = self.candidates.panoptic(boxes, scores)
-        return [found.boxes, found.scores, found.classes, found.counts]
+        return [found.boxes, found.scores, found.classes, found.counts, found.most_of_a_class]

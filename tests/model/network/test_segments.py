@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from model.archive import quiet
+from model.network.boxes import limits
 from model.network.segments import Segments, unpack
 from model.network.structures import Batch, Detections, Panoptic, PanopticDecision
 
@@ -16,7 +17,8 @@ def candidates(classes: list[int], scores: list[float]) -> Detections:
 
 def unscaled(sizes: list[tuple[int, int]]) -> Batch:
     """Images of these sizes that were not resized."""
-    return Batch(torch.zeros(0), sizes, [1.0] * len(sizes), sizes)
+    nothing = torch.zeros(0)
+    return Batch(nothing, sizes, [1.0] * len(sizes), sizes, limits(sizes, nothing))
 
 
 def merge(channels: Tensor, semantic: Tensor, classes: list[int], limit: int, scores: list[float]) -> Panoptic:

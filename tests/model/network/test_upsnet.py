@@ -87,14 +87,17 @@ def kernels() -> dict[str, object]:
     pytest.importorskip("triton", reason="Triton is not installed")
     if torch.cuda.is_available():
         pytest.skip("a device runs the kernels itself: see the tests below")
-    from model.kernels import deformable, panoptic, regions, transform
+    from model.kernels import deformable, levels, panoptic, regions, segments, transform
 
     return {
         "panoptic": panoptic.panoptic,
         "nms": regions.nms,
         "roi_align": regions.roi_align,
-        "deform_conv2d": deformable.deform_conv2d,
+        "deformable_convolution": deformable.deform_conv2d,
+        "add_enlarged": levels.add_enlarged,
+        "sum_levels": levels.sum_levels,
         "transform": transform.transform,
+        "segments": segments.segments,
     }
 
 
