@@ -9,6 +9,7 @@ from torch import Tensor
 
 SIDE = 28  # rows and columns of a mask
 PIXELS, BLOCKS = 1024, 32  # pixels that a program takes at once; programs for each candidate
+LANES = 128  # candidates that a program looks at at once
 
 
 class Masks(NamedTuple):
@@ -17,24 +18,64 @@ class Masks(NamedTuple):
     Attributes:
         logits: (n, 28, 28) float32.
         windows: (n, 8) int32: top row, left column, rows and columns of the mask, end row and end column of the
-            semantic plane, class, 0 (quirk Q8).
+            semantic plane, class, rank among the image's candidates of that class (quirk Q8).
         scales: (n, 2) float32: rows and columns of the mask's logits in a pixel.
+        firsts: (n,) int32, the first candidate of each one's image.
     """
 
     logits: Tensor
     windows: Tensor
     scales: Tensor
+    firsts: Tensor
 
 
-def place(boxes: Tensor, logits: Tensor, classes: Tensor) -> Masks:
-    """The masks of boxes (n, 4), logits (n, 28, 28) and classes (n,), 0 for the placeholder."""
-    corner = boxes.to(torch.int32)  # truncated
-    far = boxes[:, 2:].round().to(torch.int32) + 1
-    sides = (corner[:, 2:] - corner[:, :2] + 1).clamp(min=1)
-    kind = classes.to(torch.int32)
-    columns = [corner[:, 1], corner[:, 0], sides[:, 1], sides[:, 0], far[:, 1], far[:, 0], kind, torch.zeros_like(kind)]
-    scales = (float(SIDE) / sides.flip(1).float()).contiguous()
-    return Masks(logits.contiguous(), torch.stack(columns, dim=1), scales)
+@triton.jit
+def _half_to_even(x):  # type: ignore[no-untyped-def]
+    """A number that is at least 0, rounded as torch rounds."""
+    near = tl.floor(x + 0.5).to(tl.int32)
+    return tl.where((near.to(tl.float32) - x == 0.5) & (near % 2 == 1), near - 1, near)
+
+
+@triton.jit
+def _place(  # type: ignore[no-untyped-def]
+    boxes,  # (n, 4) float32
+    classes,  # (n,) int64
+    firsts,
+    windows,
+    scales,
+    LANES: tl.constexpr,
+    SIDE: tl.constexpr,
+):
+    """One candidate."""
+    i = tl.program_id(0)
+    left, top = tl.load(boxes + 4 * i).to(tl.int32), tl.load(boxes + 4 * i + 1).to(tl.int32)  # truncated
+    right, bottom = tl.load(boxes + 4 * i + 2), tl.load(boxes + 4 * i + 3)
+    columns, rows = tl.maximum(right.to(tl.int32) - left + 1, 1), tl.maximum(bottom.to(tl.int32) - top + 1, 1)
+    kind = tl.load(classes + i).to(tl.int32)
+    rank = 0
+    for start in range(tl.load(firsts + i), i, LANES):
+        other = start + tl.arange(0, LANES)
+        rank += tl.sum((tl.load(classes + other, mask=other < i, other=-1) == kind).to(tl.int32), 0)
+    row = windows + 8 * i
+    tl.store(row, top)
+    tl.store(row + 1, left)
+    tl.store(row + 2, rows)
+    tl.store(row + 3, columns)
+    tl.store(row + 4, _half_to_even(bottom) + 1)
+    tl.store(row + 5, _half_to_even(right) + 1)
+    tl.store(row + 6, kind)
+    tl.store(row + 7, rank)
+    tl.store(scales + 2 * i, tl.div_rn(SIDE * 1.0, rows.to(tl.float32)))
+    tl.store(scales + 2 * i + 1, tl.div_rn(SIDE * 1.0, columns.to(tl.float32)))
+
+
+def place(boxes: Tensor, logits: Tensor, classes: Tensor, firsts: Tensor) -> Masks:
+    """The masks of boxes (n, 4), logits (n, 28, 28) and classes (n,), 0 for the placeholder; (n,) int32 as above."""
+    count = len(boxes)
+    windows = torch.empty((count, 8), dtype=torch.int32, device=boxes.device)
+    scales = torch.empty((count, 2), dtype=torch.float32, device=boxes.device)
+    _place[(count,)](boxes.contiguous(), classes.contiguous(), firsts, windows, scales, LANES, SIDE, num_warps=1)
+    return Masks(logits.contiguous(), windows, scales, firsts)
 
 
 @triton.jit
@@ -67,6 +108,15 @@ def _extent(windows, i, height, width):  # type: ignore[no-untyped-def]
     return tl.where(tl.load(row + 6) > 0, tl.maximum(rows, 0), 0), tl.maximum(columns, 0)
 
 
+@triton.jit
+def stays(areas, taken, i, mask, overlap_bits):  # type: ignore[no-untyped-def]
+    """Whether candidates keep their masks: not empty, and not more than the share of it is taken."""
+    area = tl.load(areas + i, mask=mask, other=0)
+    overlap = overlap_bits.to(tl.float64, bitcast=True)  # Triton takes a number of Python for a float32
+    allowed = tl.floor(overlap * area.to(tl.float64)).to(tl.int32)
+    return (area > 0) & (tl.load(taken + i, mask=mask, other=0) <= allowed)
+
+
 @triton.jit(do_not_specialize=["height", "width"])  # sizes of 1, or divisible by 16, would compile anew
 def _count_own(  # type: ignore[no-untyped-def]
     masks, windows, scales, areas, height, width, PIXELS: tl.constexpr, BLOCKS: tl.constexpr, SIDE: tl.constexpr
@@ -84,24 +134,25 @@ def _count_own(  # type: ignore[no-untyped-def]
     tl.atomic_add(areas + i, tl.sum(total, 0))
 
 
-@triton.jit(do_not_specialize=["rank", "height", "width"])
+@triton.jit(do_not_specialize=["rank", "height", "width", "overlap_bits"])
 def _count_taken(  # type: ignore[no-untyped-def]
     masks,
     windows,
     scales,
-    places,  # (n, 2) int32: first candidate of the image, rank within image and class
-    allowed,  # (n,) int32: pixels that a candidate may lose
+    firsts,
+    areas,  # (n,) int32: pixels of each mask
     taken,  # (n,) int32: pixels that better masks of its class have; known for lower ranks
     rank,
     height,
     width,
+    overlap_bits,
     PIXELS: tl.constexpr,
     BLOCKS: tl.constexpr,
     SIDE: tl.constexpr,
 ):
     """Fills `taken` for the candidates of one rank, once lower ranks are decided. Programs as in `_count_own`."""
     i = tl.program_id(0)
-    if tl.load(places + 2 * i + 1) == rank:
+    if tl.load(windows + 8 * i + 7) == rank:
         rows, columns = _extent(windows, i, height, width)
         top, left, kind = tl.load(windows + 8 * i), tl.load(windows + 8 * i + 1), tl.load(windows + 8 * i + 6)
         scale_y, scale_x = tl.load(scales + 2 * i), tl.load(scales + 2 * i + 1)
@@ -112,9 +163,9 @@ def _count_taken(  # type: ignore[no-untyped-def]
             y, x = pixel // columns, pixel % columns
             mine = inside & (mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE) > 0)
             lost = tl.zeros((PIXELS,), dtype=tl.int1)
-            for j in range(tl.load(places + 2 * i), i):
+            for j in range(tl.load(firsts + i), i):
                 row = windows + 8 * j
-                if (tl.load(row + 6) == kind) & (tl.load(taken + j) <= tl.load(allowed + j)):
+                if (tl.load(row + 6) == kind) & stays(areas, taken, j, True, overlap_bits):
                     v, u = y + top - tl.load(row), x + left - tl.load(row + 1)
                     shared = mine & (v >= 0) & (v < tl.load(row + 2)) & (u >= 0) & (u < tl.load(row + 3))
                     down, across = tl.load(scales + 2 * j), tl.load(scales + 2 * j + 1)
@@ -123,30 +174,23 @@ def _count_taken(  # type: ignore[no-untyped-def]
         tl.atomic_add(taken + i, tl.sum(total, 0))
 
 
-def prune(
-    masks: Masks, owner: Tensor, starts: Tensor, max_per_class: int, overlap: float, size: tuple[int, int]
-) -> Tensor:
-    """Which candidates stay, (n,) bool: their mask is not empty, and loses at most `overlap` of it to better ones.
+def count(masks: Masks, max_per_class: int, overlap_bits: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Pixels of each mask, and how many of them better masks of its class have that stay: (n,) int32 each.
 
     One launch counts the areas of all masks. Then candidates are decided in the order of their rank within the class:
     one launch for each rank after the first, and at least one.
 
     Args:
         masks: the candidates of the batch.
-        owner: (n,) int64, the image of each candidate.
-        starts: (N + 1,) int32, where each image's candidates start.
         max_per_class: most candidates of one class in an image.
-        overlap: share of its mask that a candidate may lose.
+        overlap_bits: share of its mask that a candidate may lose, the bits of a float64.
         size: height and width of the canvas.
     """
-    kind, count = masks.windows[:, 6], len(masks.logits)
-    rank = ((owner[:, None] == owner) & (kind[:, None] == kind)).tril(-1).sum(1)
-    places = torch.stack([starts[owner], rank.to(torch.int32)], dim=1)
-    areas = torch.zeros(count, dtype=torch.int32, device=kind.device)
-    taken = torch.zeros_like(areas)
-    _count_own[count, BLOCKS](*masks, areas, *size, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
-    allowed = torch.where(areas > 0, (overlap * areas.double()).floor(), -1.0).to(torch.int32)
+    candidates = len(masks.logits)
+    areas, taken = torch.zeros((2, candidates), dtype=torch.int32, device=masks.logits.device)
+    own = (masks.logits, masks.windows, masks.scales, areas)
+    _count_own[candidates, BLOCKS](*own, *size, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     for r in range(1, max(max_per_class, 2)):  # a picture without things, as warm-up shows, compiles this kernel too
-        arguments = (*masks, places, allowed, taken, r, *size)
-        _count_taken[count, BLOCKS](*arguments, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
-    return taken <= allowed
+        arguments = (*masks, areas, taken, r, *size, overlap_bits)
+        _count_taken[candidates, BLOCKS](*arguments, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
+    return areas, taken

@@ -3,15 +3,45 @@
 The arithmetic is that of `model.network.plain`, quirks Q4 to Q10 included.
 """
 
+import struct
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from model.kernels import masks as thing_masks
-from model.kernels.masks import SIDE, bilinear, mask_logit
+from model.kernels.masks import SIDE, bilinear, mask_logit, stays
 
 ROWS, COLUMNS = 8, 64  # of a tile
+SPAN = (4, 32)  # rows and columns of semantic logits that hold those around a tile: 4 x 18
+LANES = 16  # classes, or instances, that are sorted out at once
+
+
+@triton.jit(do_not_specialize=["overlap_bits"])
+def _order(  # type: ignore[no-untyped-def]
+    areas,
+    taken,
+    starts,  # (N + 1,) int32
+    channels,  # (n,) int32: the channel of each candidate among its image's instances; -1 if it is dropped
+    shown,  # (n,) int32: 0 absent, 1 semantic plane only (quirk Q6), 2 with its mask
+    order,  # (n,) int64
+    overlap_bits,
+    COUNT: tl.constexpr,
+):
+    """One image: which candidates become instances, and in which order."""
+    first = tl.load(starts + tl.program_id(0))
+    place = tl.arange(0, COUNT)
+    known = place < tl.load(starts + tl.program_id(0) + 1) - first
+    kept = known & stays(areas, taken, first + place, known, overlap_bits)
+    lone = (place == 0) & (tl.sum(kept.to(tl.int32), 0) == 0)  # quirks Q5, Q6
+    kept = (kept | lone).to(tl.int32)
+    channel = tl.cumsum(kept, 0) - 1
+    dropped = (known & (kept == 0)).to(tl.int32)
+    last = tl.sum(kept, 0) + tl.cumsum(dropped, 0) - 1
+    tl.store(channels + first + place, tl.where(kept > 0, channel, -1), mask=known)
+    tl.store(shown + first + place, tl.where(lone, 1, 2 * kept), mask=known)
+    tl.store(order + first + tl.where(kept > 0, channel, last), place.to(tl.int64), mask=known)
 
 
 @triton.jit
@@ -23,38 +53,135 @@ def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-unty
 
 
 @triton.jit
-def _best_class(planes, first, last, y, x, rows, columns, inside):  # type: ignore[no-untyped-def]
-    """The highest logit of classes first:last at each pixel, and its class, the first of equal ones."""
+def _bits(chosen, LANES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which of LANES are chosen, as the bits of a number."""
+    return tl.sum(tl.where(chosen, (tl.full((LANES,), 1, tl.int64) << tl.arange(0, LANES).to(tl.int64)), 0), 0)
+
+
+@triton.jit
+def _lowest(bits):  # type: ignore[no-untyped-def]
+    """The place of the lowest bit that is set: the exponent of that bit as a float."""
+    return ((bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
+
+
+@triton.jit
+def _around(planes, k, last, first_y, first_x, rows, columns, SPAN_Y: tl.constexpr, SPAN_X: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The highest and the lowest logit of classes k below `last` among those that a tile is enlarged from."""
+    cell = tl.arange(0, SPAN_Y * SPAN_X)
+    row = tl.minimum(tl.maximum(first_y // 4 - 1 + cell // SPAN_X, 0), rows - 1)
+    column = tl.minimum(tl.maximum(first_x // 4 - 1 + tl.minimum(cell % SPAN_X, 17), 0), columns - 1)
+    known = k < last
+    source = planes + k[:, None] * rows * columns + row[None, :] * columns + column[None, :]
+    logits = tl.load(source, mask=known[:, None], other=float("-inf"))
+    return tl.where(known, tl.max(logits, 1), float("-inf")), tl.where(known, tl.min(logits, 1), float("-inf"))
+
+
+@triton.jit
+def _best_class(  # type: ignore[no-untyped-def]
+    planes, first, last, y, x, rows, columns, inside, first_y, first_x,
+    LANES: tl.constexpr, SPAN_Y: tl.constexpr, SPAN_X: tl.constexpr,
+):  # fmt: skip
+    """The highest logit of classes first:last at each pixel, and its class, the first of equal ones.
+
+    An enlarged logit lies between those that it comes from. So a class loses everywhere in the tile if its highest is
+    below the lowest of another; only the others are enlarged.
+    """
+    floor = float("-inf")
+    largest = 0.0
+    for start in range(first, last, LANES):
+        high, low = _around(planes, start + tl.arange(0, LANES), last, first_y, first_x, rows, columns, SPAN_Y, SPAN_X)
+        floor = tl.maximum(floor, tl.max(low, 0))
+        known = start + tl.arange(0, LANES) < last
+        largest = tl.maximum(largest, tl.max(tl.where(known, tl.maximum(tl.abs(high), tl.abs(low)), 0.0), 0))
+    floor -= 1e-6 * largest  # an enlarged logit is rounded
     best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
     index = tl.zeros(y.shape, dtype=tl.int32)
-    for k in range(first, last):
-        value = _semantic_logit(planes + k * rows * columns, y, x, rows, columns, inside)
-        index = tl.where(value > best, k, index)
-        best = tl.maximum(best, value)
+    for start in range(first, last, LANES):
+        k = start + tl.arange(0, LANES)
+        high, _ = _around(planes, k, last, first_y, first_x, rows, columns, SPAN_Y, SPAN_X)
+        bits = _bits((k < last) & ((high < floor) == 0), LANES)  # a NaN never loses
+        while bits != 0:
+            each = start + _lowest(bits)
+            bits = bits & (bits - 1)
+            value = _semantic_logit(planes + each * rows * columns, y, x, rows, columns, inside)
+            index = tl.where(value > best, each, index)
+            best = tl.maximum(best, value)
     return best, index
 
 
 @triton.jit
 def _bid(  # type: ignore[no-untyped-def]
-    planes, masks, row, scale, i, show, stuff, y, x, rows, columns, inside, first_y, first_x,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
-):  # fmt: skip
+    planes, masks, row, scale, i, show, stuff, y, x, rows, columns, inside, SIDE: tl.constexpr
+):
     """Semantic and mask logit of one instance at each pixel of a tile; 0 outside its box."""
     top, left, kind = tl.load(row), tl.load(row + 1), tl.load(row + 6)
     bottom, right = tl.load(row + 4), tl.load(row + 5)  # of the semantic plane
     mask_bottom, mask_right = top + tl.where(show > 1, tl.load(row + 2), 0), left + tl.load(row + 3)
-    plane = tl.zeros(y.shape, dtype=tl.float32)
-    mask = plane
-    reaches = (first_y < tl.maximum(bottom, mask_bottom)) & (first_x < tl.maximum(right, mask_right))
-    if (kind > 0) & reaches & (first_y + ROWS > top) & (first_x + COLUMNS > left):
-        after = inside & (y >= top) & (x >= left)
-        covered = after & (y < bottom) & (x < right)
-        source = planes + (stuff - 1 + kind) * rows * columns
-        plane = tl.where(covered, _semantic_logit(source, y, x, rows, columns, covered), 0.0)
-        masked = after & (y < mask_bottom) & (x < mask_right)
-        logit = mask_logit(masks, i, y - top, x - left, tl.load(scale), tl.load(scale + 1), masked, SIDE)
-        mask = tl.where(masked, logit, 0.0)
-    return plane, mask
+    after = inside & (y >= top) & (x >= left)
+    covered = after & (y < bottom) & (x < right)
+    source = planes + (stuff - 1 + kind) * rows * columns
+    plane = tl.where(covered, _semantic_logit(source, y, x, rows, columns, covered), 0.0)
+    masked = after & (y < mask_bottom) & (x < mask_right)
+    logit = mask_logit(masks, i, y - top, x - left, tl.load(scale), tl.load(scale + 1), masked, SIDE)
+    return plane, tl.where(masked, logit, 0.0)
+
+
+@triton.jit
+def _reaching(  # type: ignore[no-untyped-def]
+    windows, shown, i, known, first_y, first_x, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Which of some candidates are instances that reach into a tile; also which are instances that do not."""
+    row = windows + 8 * i
+    show = tl.load(shown + i, mask=known, other=0)
+    top, left = tl.load(row, mask=known, other=0), tl.load(row + 1, mask=known, other=0)
+    mask_bottom = top + tl.where(show > 1, tl.load(row + 2, mask=known, other=0), 0)
+    mask_right = left + tl.load(row + 3, mask=known, other=0)
+    bottom = tl.maximum(tl.load(row + 4, mask=known, other=0), mask_bottom)
+    right = tl.maximum(tl.load(row + 5, mask=known, other=0), mask_right)
+    reaches = (first_y < bottom) & (first_x < right) & (first_y + ROWS > top) & (first_x + COLUMNS > left)
+    reaches = reaches & (tl.load(row + 6, mask=known, other=0) > 0)
+    return (show > 0) & reaches, (show > 0) & (reaches == 0)
+
+
+@triton.jit
+def _best_instance(  # type: ignore[no-untyped-def]
+    planes, masks, windows, scales, channels, shown, start, end, stuff, y, x, rows, columns, inside, first_y, first_x,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, LANES: tl.constexpr, SIDE: tl.constexpr,
+):  # fmt: skip
+    """The highest logit of the instances start:end at each pixel, its channel, and the highest without the masks.
+
+    Outside its box an instance has 0, and competes there (quirk Q4): of those that do not reach into the tile, the
+    first is enough.
+    """
+    nobody = 1 << 20
+    outside = nobody
+    for first in range(start, end, LANES):
+        i = first + tl.arange(0, LANES)
+        _, away = _reaching(windows, shown, i, i < end, first_y, first_x, ROWS, COLUMNS)
+        channel = tl.load(channels + i, mask=away, other=nobody)
+        outside = tl.minimum(outside, tl.min(tl.where(away, channel, nobody), 0))
+    best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
+    best = tl.where(outside < nobody, 0.0, best)
+    winner = tl.zeros(y.shape, dtype=tl.int32) + outside
+    plane_best = best
+    for first in range(start, end, LANES):
+        i = first + tl.arange(0, LANES)
+        near, _ = _reaching(windows, shown, i, i < end, first_y, first_x, ROWS, COLUMNS)
+        bits = _bits(near, LANES)
+        while bits != 0:
+            each = first + _lowest(bits)
+            bits = bits & (bits - 1)
+            plane, mask = _bid(
+                planes, masks, windows + 8 * each, scales + 2 * each, each, tl.load(shown + each), stuff, y, x, rows,
+                columns, inside, SIDE,
+            )  # fmt: skip
+            plane_best = tl.maximum(plane_best, plane)  # quirk Q9: without the mask
+            value = plane + mask
+            channel = tl.load(channels + each)
+            wins = (value > best) | ((value == best) & (channel < winner))  # the first of equal ones
+            winner = tl.where(wins, channel, winner)
+            best = tl.maximum(best, value)
+    return best, winner, plane_best
 
 
 @triton.jit(do_not_specialize=["rows", "columns"])  # one compilation for all sizes of pictures
@@ -63,8 +190,9 @@ def _decide(  # type: ignore[no-untyped-def]
     masks,
     windows,
     scales,
-    shown,  # (n,) int8: 0 absent, 1 semantic plane only (quirk Q6), 2 with its mask
-    starts,  # (N + 1,) int32
+    channels,
+    shown,
+    starts,
     segments,  # (N, 4 h, 4 w) uint8
     semantic,  # the same
     classes,
@@ -73,31 +201,28 @@ def _decide(  # type: ignore[no-untyped-def]
     columns,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    LANES: tl.constexpr,
+    SPAN_Y: tl.constexpr,
+    SPAN_X: tl.constexpr,
     SIDE: tl.constexpr,
 ):
-    """One tile of one image: running maxima over stuff, things and instances, then void."""
+    """One tile of one image: the best of stuff, of things and of instances, then void."""
     image = tl.program_id(2)
     pixel = tl.arange(0, ROWS * COLUMNS)
     first_y, first_x = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
     y, x = first_y + pixel // COLUMNS, first_x + pixel % COLUMNS
     inside = (y < 4 * rows) & (x < 4 * columns)
     planes = logits + image.to(tl.int64) * classes * rows * columns
-    stuff_best, stuff_index = _best_class(planes, 0, stuff, y, x, rows, columns, inside)
-    thing_best, thing_index = _best_class(planes, stuff, classes, y, x, rows, columns, inside)
-    best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
-    plane_best, winner, channel = best, tl.zeros(y.shape, dtype=tl.int32), 0
-    for i in range(tl.load(starts + image), tl.load(starts + image + 1)):
-        show = tl.load(shown + i)
-        if show > 0:
-            plane, mask = _bid(
-                planes, masks, windows + 8 * i, scales + 2 * i, i, show, stuff, y, x, rows, columns, inside,
-                first_y, first_x, ROWS, COLUMNS, SIDE,
-            )  # fmt: skip
-            plane_best = tl.maximum(plane_best, plane)  # quirk Q9: without the mask
-            value = plane + mask  # 0 outside the box, and competing there (quirk Q4)
-            winner = tl.where(value > best, channel, winner)
-            best = tl.maximum(best, value)
-            channel += 1
+    stuff_best, stuff_index = _best_class(
+        planes, 0, stuff, y, x, rows, columns, inside, first_y, first_x, LANES, SPAN_Y, SPAN_X
+    )
+    thing_best, thing_index = _best_class(
+        planes, stuff, classes, y, x, rows, columns, inside, first_y, first_x, LANES, SPAN_Y, SPAN_X
+    )
+    best, winner, plane_best = _best_instance(
+        planes, masks, windows, scales, channels, shown, tl.load(starts + image), tl.load(starts + image + 1), stuff,
+        y, x, rows, columns, inside, first_y, first_x, ROWS, COLUMNS, LANES, SIDE,
+    )  # fmt: skip
     chosen = tl.where(best > stuff_best, stuff + winner, stuff_index)
     chosen = tl.where(thing_best - plane_best > tl.maximum(best, stuff_best), 255, chosen)
     place = (image.to(tl.int64) * 4 * rows + y) * 4 * columns + x
@@ -118,19 +243,32 @@ def panoptic(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `model.ops.panoptic`."""
     images, kinds, rows, columns = logits.shape
-    owner = torch.cat([torch.full_like(classes[:1].expand(count), i) for i, count in enumerate(counts)])
-    starts = torch.zeros(images + 1, dtype=torch.int32, device=logits.device)
-    starts[1:] = torch.cumsum(torch.cat([starts[:1] + count for count in counts]), 0)
-    placed = thing_masks.place(boxes, masks, classes)
-    kept = thing_masks.prune(placed, owner, starts, max_per_class, overlap, (4 * rows, 4 * columns))
-    alive = torch.zeros(images, dtype=torch.int32, device=logits.device).index_add(0, owner, kept.int())
-    first = starts[owner]
-    lone = (torch.arange(len(boxes), device=logits.device) == first) & (alive[owner] == 0)  # quirks Q5, Q6
-    shown = torch.where(lone, 1, 2 * kept).to(torch.int8)
-    segments = torch.empty((images, 4 * rows, 4 * columns), dtype=torch.uint8, device=logits.device)
-    semantic = torch.empty_like(segments)
+    starts, firsts = _starts(counts, logits.device)
+    placed = thing_masks.place(boxes, masks, classes, firsts)
+    areas, taken = thing_masks.count(placed, max_per_class, float_bits(overlap), (4 * rows, 4 * columns))
+    channels, shown = torch.empty((2, len(boxes)), dtype=torch.int32, device=logits.device)
+    order = torch.empty(len(boxes), dtype=torch.int64, device=logits.device)
+    most = max(triton.next_power_of_2(max(counts)), 128)
+    _order[(images,)](areas, taken, starts, channels, shown, order, float_bits(overlap), most)
+    segments, semantic = torch.empty((2, images, 4 * rows, 4 * columns), dtype=torch.uint8, device=logits.device)
     grid = (triton.cdiv(4 * columns, COLUMNS), triton.cdiv(4 * rows, ROWS), images)
-    arguments = (logits.contiguous(), *placed, shown, starts, segments, semantic, kinds, stuff, rows, columns)
-    _decide[grid](*arguments, ROWS, COLUMNS, SIDE, enable_fp_fusion=False)
-    order = torch.argsort(2 * owner + (shown == 0), stable=True) - first
+    given = (logits.contiguous(), *placed[:3], channels, shown, starts)
+    sizes = (kinds, stuff, rows, columns, ROWS, COLUMNS, LANES, *SPAN, SIDE)
+    _decide[grid](*given, segments, semantic, *sizes, enable_fp_fusion=False)
     return segments, semantic, order
+
+
+def _starts(counts: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where each image's candidates start, (N + 1,) int32, and the first candidate of each one's image, (n,) int32."""
+    starts, firsts = [0], []
+    for count in counts:
+        firsts += [starts[-1]] * count
+        starts.append(starts[-1] + count)
+    numbers = torch.tensor(starts + firsts, dtype=torch.int32, pin_memory=device.type == "cuda")
+    numbers = numbers.to(device, non_blocking=True)
+    return numbers[: len(starts)], numbers[len(starts) :]
+
+
+def float_bits(number: float) -> int:
+    """The bits of a float64, for a kernel."""
+    return int(struct.unpack("<q", struct.pack("<d", number))[0])

@@ -23,7 +23,7 @@ TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
     "table moves weight bias out matrix p2 p3 p4 p5 fine coarse": "*fp16",
     "boxes masks scales logits rois mean std candidate_scores": "*fp32",
-    "windows areas places allowed taken starts words levels sizes counters": "*i32",
+    "windows areas firsts taken starts words levels sizes counters": "*i32",
     "order candidate_classes": "*i64",
     "facts sums tables": "*fp64",
     "shown keep": "*i8",
@@ -32,11 +32,14 @@ POINTERS = {
 TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split()} | {
     "threshold": "fp32",
     "inverse_bits": "i64",
+    "overlap_bits": "i64",
 }
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
 TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
+DECIDE = {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "LANES": panoptic.LANES, "SIDE": masks.SIDE}
+DECIDE |= {"SPAN_Y": panoptic.SPAN[0], "SPAN_X": panoptic.SPAN[1]}
 SUM = {**EXACT, "types": {"out": "*fp32", "kinds": "i32"}}
 
 
@@ -55,7 +58,9 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (levels._add_enlarged, {"PIXELS": levels.PIXELS, "CHANNELS": 256}, {}),
     (masks._count_own, COUNTS, EXACT),
     (masks._count_taken, COUNTS, EXACT),
-    (panoptic._decide, {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "SIDE": masks.SIDE}, EXACT),
+    (masks._place, {"LANES": masks.LANES, "SIDE": masks.SIDE}, {"num_warps": 1, "types": {"classes": "*i64"}}),
+    (panoptic._order, {"COUNT": 128}, {"types": {"channels": "*i32", "shown": "*i32"}}),
+    (panoptic._decide, DECIDE, {**EXACT, "types": {"channels": "*i32", "shown": "*i32"}}),
     (regions._overlaps, {"ROWS": 64}, EXACT),
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
     (regions._roi_align, {"BINS": 16, "CHANNELS": 128}, {}),

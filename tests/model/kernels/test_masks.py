@@ -7,6 +7,7 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from model.kernels import masks
+from model.kernels.panoptic import float_bits
 from model.network import plain
 from tests.model.kernels.occupancy import kernels_that_run_well
 
@@ -15,14 +16,14 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def kept_of_one_image(boxes: Tensor, logits: Tensor, classes: Tensor, size: int) -> list[int]:
     count = len(boxes)
-    owner, starts = torch.zeros(count, dtype=torch.long), torch.tensor([0, count], dtype=torch.int32)
-    given = [tensor.to(DEVICE) for tensor in (boxes, logits, classes, owner, starts)]
-    kept = masks.prune(masks.place(*given[:3]), *given[3:], max_per_class=count, overlap=0.3, size=(size, size))
-    return torch.where(kept.cpu())[0].tolist()
+    firsts = torch.zeros(count, dtype=torch.int32)
+    placed = masks.place(*(tensor.to(DEVICE) for tensor in (boxes, logits, classes, firsts)))
+    areas, taken = (counted.cpu() for counted in masks.count(placed, count, float_bits(0.3), (size, size)))
+    return torch.where((areas > 0) & (taken <= (0.3 * areas.double()).floor()))[0].tolist()
 
 
 def test_they_run_well_on_devices_that_this_host_need_not_have() -> None:
-    assert kernels_that_run_well("masks") == ["_count_own", "_count_taken"]
+    assert kernels_that_run_well("masks") == ["_place", "_count_own", "_count_taken"]
 
 
 def test_a_mask_mostly_taken_by_a_better_one_of_its_class_is_dropped() -> None:  # quirk Q10
@@ -34,9 +35,11 @@ def test_a_mask_mostly_taken_by_a_better_one_of_its_class_is_dropped() -> None: 
 
 
 def test_masks_lie_where_their_boxes_are_truncated_and_planes_end_rounded() -> None:  # quirk Q8
-    placed = masks.place(torch.tensor([[1.9, 2.2, 4.6, 3.4]]), torch.ones(1, 28, 28), torch.tensor([3]))
-    assert placed.windows.tolist() == [[2, 1, 2, 4, 4, 6, 3, 0]]
-    assert placed.scales.tolist() == [[14.0, 7.0]]
+    boxes, firsts = torch.tensor([[1.9, 2.2, 4.6, 3.4], [1, 2, 4.5, 3.5]]), torch.zeros(2, dtype=torch.int32)
+    given = boxes, torch.ones(2, 28, 28), torch.tensor([3, 3]), firsts
+    placed = masks.place(*(tensor.to(DEVICE) for tensor in given))
+    assert placed.windows.tolist() == [[2, 1, 2, 4, 4, 6, 3, 0], [2, 1, 2, 4, 5, 5, 3, 1]]  # halves to even
+    assert placed.scales.tolist() == [[14.0, 7.0]] * 2
 
 
 def test_masks_over_many_blocks_are_dropped_as_the_plain_head_does() -> None:

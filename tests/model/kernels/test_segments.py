@@ -50,6 +50,11 @@ def test_each_pixel_may_be_of_another_kind() -> None:
     both(segments_case(6, [9], block=1))
 
 
+def test_a_pixel_past_the_end_takes_the_last_one() -> None:
+    """Column 99 lies at a third of it, 33, in a resized image of 33 columns."""
+    both(changed(segments_case(14, [9], block=1), sizes=[21, 33], scales=[1 / 3], originals=[64, 100]))
+
+
 def test_an_image_may_have_two_hundred_things() -> None:
     case = segments_case(7, [200], stuff=53, things=80, block=2, limit=1)
     things = case[0] != 255

@@ -101,6 +101,16 @@ def test_a_kernel_that_decides_otherwise_is_replaced(name: str) -> None:
     assert choice.replaced()[name].endswith("of its numbers differ, 0.2% is allowed")
 
 
+@pytest.mark.parametrize("kinds", [range(12), range(12, 20)])
+def test_scores_of_segments_are_told_from_others(kinds: range) -> None:
+    """Those of stuff, or of things: a table's numbers are compared byte by byte."""
+    wanted = ops.ON_GPU["segments"].plain(*case("segments"))
+    found = wanted.clone()
+    tables = found[: 2 * 256 * 7 * 8].view(torch.float64).view(2, 256, 7)[:, 1:]
+    tables[..., 1] *= 1 + 0.01 * torch.isin(tables[..., 0], torch.tensor(kinds))
+    assert difference(found, wanted).endswith("of its numbers differ, 0.2% is allowed")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_kernels_are_right(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a device, or in Triton's interpreter."""
