@@ -40,6 +40,17 @@ def test_half_precision_keeps_positions_exact(dtype: torch.dtype, tolerance: flo
     torch.testing.assert_close(found[0, 0, 1, :-1].cpu().float(), wanted, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_relu_comes_last(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    given = torch.randn(2, 37, 5, 7), 2 * torch.randn(2, 18, 5, 7), torch.randn(19, 37, 3, 3), torch.randn(19)
+    maps = [each.to(DEVICE, dtype) for each in given]
+    plain, cut = (deformable.deform_conv2d(*maps, relu).cpu() for relu in (False, True))
+    assert cut.dtype == dtype
+    assert 0.2 < float((plain < 0).float().mean()) < 0.8
+    assert torch.equal(cut, plain.clamp(min=0))
+
+
 @pytest.mark.parametrize("outputs", [19, 150])
 def test_it_takes_a_batch_of_odd_sizes_and_none(outputs: int) -> None:
     torch.manual_seed(0)

@@ -77,11 +77,22 @@ def test_folded_norms_give_the_same_features_and_fold_back() -> None:
     again = small_backbone((2, 1, 1, 1))
     again.load_state_dict(unfold_norms(again, folded.state_dict()))
     pixels = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
+    with quiet(), torch.no_grad():
         wanted, ours, back = backbone(pixels), folded(pixels), again(pixels)
+        scripted = torch.jit.script(folded)(pixels)
     for i in range(4):
+        assert torch.equal(scripted[i], ours[i])
         torch.testing.assert_close(ours[i], wanted[i], rtol=1e-4, atol=1e-4 * float(wanted[i].abs().max()))
         torch.testing.assert_close(back[i], ours[i], rtol=1e-5, atol=1e-5 * float(wanted[i].abs().max()))
+
+
+def test_a_folded_block_ends_its_convolutions_with_the_relus() -> None:
+    backbone = small_backbone((2, 1, 1, 1))
+    fold_norms(backbone)
+    relus = {name: conv.relu for name, conv in backbone.named_modules() if isinstance(conv, Convolution)}
+    assert {name for name, relu in relus.items() if not relu} == {f"c{level}.0.shortcut.conv" for level in (2, 3, 4, 5)}
+    deformable = backbone.c5[0].conv2
+    assert (deformable.relu, deformable.bias.shape) == (True, (64,))
 
 
 def constant_stages(*levels: float) -> Stages:

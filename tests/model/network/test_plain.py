@@ -4,9 +4,11 @@ import torch
 
 from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
+from model.network.instance_head import MaskHead
 from model.network.plain import (
     PlainConvolution,
     PlainDeformableConv,
+    PlainMaskHead,
     PlainPanopticHead,
     panoptic_logits,
     panoptic_map,
@@ -70,6 +72,14 @@ def test_the_plain_convolutions_have_the_same_weights_and_answers() -> None:
     with torch.no_grad():
         torch.testing.assert_close(PlainConvolution(conv)(features), conv(features))
         torch.testing.assert_close(PlainDeformableConv(deformable)(features), deformable(features))
+
+
+def test_the_plain_mask_head_draws_the_same_masks() -> None:
+    torch.manual_seed(0)
+    head, pooled, classes = MaskHead(4, 14, 8, 2, 3), torch.randn(3, 4, 14, 14), torch.tensor([2, 0, 1])
+    with torch.no_grad():
+        found = PlainMaskHead(head).of_class(pooled, classes)
+        torch.testing.assert_close(found, head.of_class(pooled, classes), atol=1e-6, rtol=1e-5)
 
 
 def test_a_plain_network_has_no_form_of_ours_and_leaves_the_network_alone() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.archive import cast_weights, load
+from model.archive import cast_weights, load, script
 from model.benchmark.__main__ import sample_images
 from model.benchmark.random_weights import StandIns
 from model.network.upsnet import CONFIGURATIONS, UPSNet, camvid_demo
@@ -57,6 +57,30 @@ def test_an_images_answer_is_that_image_alone(network: UPSNet) -> None:
             assert together.segment_ids.shape == image.shape[1:]
             assert together.classes.tolist() == alone.classes.tolist()
             assert float((together.segment_ids == alone.segment_ids).float().mean()) >= 0.999
+
+
+def test_its_steps_give_the_answer_of_forward_scripted_too(network: UPSNet) -> None:
+    with torch.inference_mode():
+        scripted = script(network)
+        images = sample_images(64, 64, 2, "cpu")
+        wanted = network(images)
+        for form in (network, scripted):
+            batch = form.prepare(images)
+            located = form.locate(batch.pixels, batch.limits)
+            for found in (form.finish(located, batch), form(images)):
+                for ours, theirs in zip(found, wanted, strict=True):
+                    for name in theirs._fields:
+                        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+
+
+def test_located_things_are_known_by_number_and_by_the_most_of_a_class(network: UPSNet) -> None:
+    with torch.inference_mode():
+        batch = network.prepare(sample_images(64, 64, 2, "cpu"))
+        located = network.locate(batch.pixels, batch.limits)
+        drawn = network.draw(located.pyramid, located.detections)
+    assert [len(each.boxes) for each in drawn] == located.detections.counts.tolist() == [4, 4]
+    assert [each.max_per_class for each in drawn] == located.detections.most_of_a_class.tolist() == [4, 4]
+    assert all(each.mask_logits.shape == (4, 28, 28) for each in drawn)
 
 
 @pytest.mark.parametrize(
