@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -26,23 +27,39 @@ class Tile(NamedTuple):
 
 
 @triton.jit
-def _corner(table, y, x, image, channel, inside, height, width, channels):  # type: ignore[no-untyped-def]
-    """Rows of channels at integer positions; 0 outside the image."""
-    valid = inside & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    start = ((image * height + y) * width + x).to(tl.int64) * channels
-    mask = valid[:, None] & (channel < channels)[None, :]
-    return tl.load(table + start[:, None] + channel[None, :], mask=mask, other=0.0)
+def _axis(at, length):  # type: ignore[no-untyped-def]
+    """The two neighbours of positions along an axis, moved inside, and their weights; 0 for one that was outside.
+
+    A position that is no number samples 0, as one at -1 does.
+    """
+    at = tl.where(at > -1.0, tl.minimum(at, length.to(tl.float32)), -1.0)
+    low = tl.floor(at)
+    after = at - low
+    first = low.to(tl.int32)
+    before = tl.where((first >= 0) & (first < length), 1.0 - after, 0.0)
+    after = tl.where(first < length - 1, after, 0.0)
+    return tl.minimum(tl.maximum(first, 0), length - 1), tl.minimum(first + 1, length - 1), before, after
 
 
 @triton.jit
-def _position(moves, pixel, tap, row, column, inside, height, width):  # type: ignore[no-untyped-def]
-    """Where a tap samples, in float32; at -1, where every neighbour is outside, if the offset is no number."""
-    move = moves + pixel.to(tl.int64) * 18 + 2 * tap
-    y = row + (tap // 3 - 1) + tl.load(move, mask=inside, other=0.0).to(tl.float32)
-    x = column + (tap % 3 - 1) + tl.load(move + 1, mask=inside, other=0.0).to(tl.float32)
-    y = tl.minimum(tl.maximum(tl.where(y == y, y, -1.0), -1.0), height.to(tl.float32))
-    x = tl.minimum(tl.maximum(tl.where(x == x, x, -1.0), -1.0), width.to(tl.float32))
-    return y, x
+def _corner(table, pixel, channel, channels, EVEN: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows of channels of pixels."""
+    if WIDE:
+        pixel = pixel.to(tl.int64)
+    place = table + pixel[:, None] * channels + channel[None, :]
+    if EVEN:
+        return tl.load(place)
+    else:
+        return tl.load(place, mask=(channel < channels)[None, :], other=0.0)
+
+
+@triton.jit
+def _mix(a, b, c, d, above, below, left, right, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The bilinear mean of four corners, in the type that they have if HALF, else in float32."""
+    kind = a.dtype if HALF else tl.float32
+    upper = a.to(kind) * (above * left).to(kind)[:, None] + b.to(kind) * (above * right).to(kind)[:, None]
+    lower = c.to(kind) * (below * left).to(kind)[:, None] + d.to(kind) * (below * right).to(kind)[:, None]
+    return (upper + lower).to(a.dtype)
 
 
 @triton.jit(do_not_specialize=["pixels", "height", "width"])  # one compilation for all sizes of pictures
@@ -60,8 +77,10 @@ def _forward(  # type: ignore[no-untyped-def]
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
+    CHUNKS: tl.constexpr,  # of channels
+    EVEN: tl.constexpr,  # whether the last chunk is full
+    WIDE: tl.constexpr,  # whether the table has so many numbers that 32 bits do not count them
     RELU: tl.constexpr,
-    PRECISION: tl.constexpr,
     HALF: tl.constexpr,
 ):
     """A block of pixels and output channels; taps and channels in one loop, so that its pipeline never drains."""
@@ -70,30 +89,25 @@ def _forward(  # type: ignore[no-untyped-def]
     inside = pixel < pixels
     column = pixel % width
     row = (pixel // width) % height
-    image = pixel // (width * height)
+    image = pixel // (width * height) * height
     total = tl.zeros((PIXELS, OUTPUTS), dtype=tl.float32)
-    for step in range(9 * tl.cdiv(channels, CHANNELS)):
+    for step in range(9 * CHUNKS):
         tap = step % 9
         channel = step // 9 * CHANNELS + tl.arange(0, CHANNELS)
-        y, x = _position(moves, pixel, tap, row, column, inside, height, width)
-        top, left = tl.floor(y), tl.floor(x)
-        dy, dx = (y - top)[:, None], (x - left)[:, None]
-        y0, x0 = top.to(tl.int32), left.to(tl.int32)
-        a = _corner(table, y0, x0, image, channel, inside, height, width, channels)
-        b = _corner(table, y0, x0 + 1, image, channel, inside, height, width, channels)
-        c = _corner(table, y0 + 1, x0, image, channel, inside, height, width, channels)
-        d = _corner(table, y0 + 1, x0 + 1, image, channel, inside, height, width, channels)
-        if HALF:
-            kind = table.dtype.element_ty
-            sample = a * ((1 - dy) * (1 - dx)).to(kind) + b * ((1 - dy) * dx).to(kind)
-            sample += c * (dy * (1 - dx)).to(kind) + d * (dy * dx).to(kind)
-        else:
-            above = (1 - dx) * a.to(tl.float32) + dx * b.to(tl.float32)
-            below = (1 - dx) * c.to(tl.float32) + dx * d.to(tl.float32)
-            sample = ((1 - dy) * above + dy * below).to(table.dtype.element_ty)
+        move = moves + pixel.to(tl.int64) * 18 + 2 * tap
+        y = row + (tap // 3 - 1) + tl.load(move, mask=inside, other=0.0).to(tl.float32)
+        x = column + (tap % 3 - 1) + tl.load(move + 1, mask=inside, other=0.0).to(tl.float32)
+        y0, y1, above, below = _axis(y, height)
+        x0, x1, left, right = _axis(x, width)
+        upper, lower = (image + y0) * width, (image + y1) * width
+        a = _corner(table, upper + x0, channel, channels, EVEN, WIDE)
+        b = _corner(table, upper + x1, channel, channels, EVEN, WIDE)
+        c = _corner(table, lower + x0, channel, channels, EVEN, WIDE)
+        d = _corner(table, lower + x1, channel, channels, EVEN, WIDE)
         place = weight + (output[None, :] * 9 + tap) * channels + channel[:, None]
         known = (channel < channels)[:, None] & (output < outputs)[None, :]
-        total = tl.dot(sample, tl.load(place, mask=known, other=0.0), total, input_precision=PRECISION)
+        sample = _mix(a, b, c, d, above, below, left, right, HALF)
+        total = tl.dot(sample, tl.load(place, mask=known, other=0.0), total, input_precision="ieee")
     total += tl.load(bias + output, mask=output < outputs, other=0.0)[None, :].to(tl.float32)
     if RELU:
         total = tl.maximum(total, 0.0)
@@ -120,18 +134,18 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     matrix = weight.to(features.dtype).permute(0, 2, 3, 1).contiguous()  # (O, C, 3, 3) -> (O, 3, 3, C)
     shift = weight.new_zeros(outputs) if bias is None else bias
     out = features.new_empty((count, height, width, outputs))
-    run(table, moves, matrix, shift, out, relu, tile(outputs))
-    return out.permute(0, 3, 1, 2)
-
-
-def run(
-    table: Tensor, moves: Tensor, matrix: Tensor, shift: Tensor, out: Tensor, relu: bool, tile: Tile, half: bool = False
-) -> None:
-    """Fill `out` (N, H, W, O); arguments as of the kernel."""
-    count, height, width, channels = table.shape
-    pixels, outputs = count * height * width, out.size(3)
+    pixels = count * height * width
     if pixels > 0:
-        grid = (triton.cdiv(pixels, tile.pixels), triton.cdiv(outputs, tile.outputs))
-        arguments = (table, moves, matrix, shift, out, pixels, height, width, channels, outputs)
-        constants = (tile.pixels, tile.bytes // table.element_size(), tile.outputs, relu, "ieee", half)
-        _forward[grid](*arguments, *constants, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True)
+        chosen, channels = tile(outputs), table.size(3)
+        chunk = chosen.bytes // table.element_size()
+        grid = (triton.cdiv(pixels, chosen.pixels), triton.cdiv(outputs, chosen.outputs))
+        half = features.dtype == torch.float16  # bfloat16 has too few digits for means
+        _forward[grid](
+            *(table, moves, matrix, shift, out, pixels, height, width, channels, outputs),
+            *(chosen.pixels, chunk, chosen.outputs, triton.cdiv(channels, chunk), channels % chunk == 0),
+            *(table.numel() >= 2**31, relu, half),
+            num_warps=chosen.warps,
+            num_stages=chosen.stages,
+            enable_fp_fusion=True,
+        )
+    return out.permute(0, 3, 1, 2)

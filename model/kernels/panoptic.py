@@ -14,8 +14,8 @@ from model.kernels import masks as thing_masks
 from model.kernels.masks import SIDE, bilinear, mask_logit, stays
 
 ROWS, COLUMNS = 8, 64  # of a tile
-SPAN = (4, 32)  # rows and columns of semantic logits that hold those around a tile: 4 x 18
-LANES = 16  # classes, or instances, that are sorted out at once
+TILES = 32  # whose bounds a program finds
+LANES = 32  # classes, or instances, that are sorted out at once
 
 
 @triton.jit(do_not_specialize=["overlap_bits"])
@@ -64,42 +64,59 @@ def _lowest(bits):  # type: ignore[no-untyped-def]
     return ((bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
 
 
-@triton.jit
-def _around(planes, k, last, first_y, first_x, rows, columns, SPAN_Y: tl.constexpr, SPAN_X: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The highest and the lowest logit of classes k below `last` among those that a tile is enlarged from."""
-    cell = tl.arange(0, SPAN_Y * SPAN_X)
-    row = tl.minimum(tl.maximum(first_y // 4 - 1 + cell // SPAN_X, 0), rows - 1)
-    column = tl.minimum(tl.maximum(first_x // 4 - 1 + tl.minimum(cell % SPAN_X, 17), 0), columns - 1)
-    known = k < last
-    source = planes + k[:, None] * rows * columns + row[None, :] * columns + column[None, :]
-    logits = tl.load(source, mask=known[:, None], other=float("-inf"))
-    return tl.where(known, tl.max(logits, 1), float("-inf")), tl.where(known, tl.min(logits, 1), float("-inf"))
+@triton.jit(do_not_specialize=["rows", "columns"])
+def _bound(  # type: ignore[no-untyped-def]
+    logits,  # (N S, h, w) float32
+    bounds,  # (N, tiles, S, 2) float32: highest and lowest logit that a tile is enlarged from
+    classes,
+    rows,
+    columns,
+    TILES: tl.constexpr,
+    CELLS_Y: tl.constexpr,
+    CELLS_X: tl.constexpr,
+):
+    """Some tiles, side by side, of one plane."""
+    plane = logits + tl.program_id(0).to(tl.int64) * rows * columns
+    across = tl.cdiv(columns, CELLS_X)
+    tile = tl.program_id(2) * TILES + tl.arange(0, TILES)
+    first = tile * CELLS_X
+    inner = tl.minimum(first[:, None] + tl.arange(0, CELLS_X)[None, :], columns - 1)
+    before, after = tl.maximum(tl.minimum(first, columns) - 1, 0), tl.minimum(first + CELLS_X, columns - 1)
+    high = tl.full((TILES,), float("-inf"), dtype=tl.float32)
+    low = tl.full((TILES,), float("inf"), dtype=tl.float32)
+    for i in tl.static_range(-1, CELLS_Y + 1):
+        row = plane + tl.minimum(tl.maximum(tl.program_id(1) * CELLS_Y + i, 0), rows - 1) * columns
+        values, left, right = tl.load(row + inner), tl.load(row + before), tl.load(row + after)
+        high = tl.maximum(tl.maximum(high, tl.max(values, 1)), tl.maximum(left, right))
+        low = tl.minimum(tl.minimum(low, tl.min(values, 1)), tl.minimum(left, right))
+    image = tl.program_id(0) // classes
+    place = ((image.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * across + tile) * classes
+    place = bounds + 2 * (place + tl.program_id(0) % classes)
+    tl.store(place, high, mask=tile < across)
+    tl.store(place + 1, low, mask=tile < across)
 
 
 @triton.jit
 def _best_class(  # type: ignore[no-untyped-def]
-    planes, first, last, y, x, rows, columns, inside, first_y, first_x,
-    LANES: tl.constexpr, SPAN_Y: tl.constexpr, SPAN_X: tl.constexpr,
-):  # fmt: skip
+    planes, bounds, first, last, y, x, rows, columns, inside, CLASSES: tl.constexpr, LANES: tl.constexpr
+):
     """The highest logit of classes first:last at each pixel, and its class, the first of equal ones.
 
     An enlarged logit lies between those that it comes from. So a class loses everywhere in the tile if its highest is
     below the lowest of another; only the others are enlarged.
     """
-    floor = float("-inf")
-    largest = 0.0
-    for start in range(first, last, LANES):
-        high, low = _around(planes, start + tl.arange(0, LANES), last, first_y, first_x, rows, columns, SPAN_Y, SPAN_X)
-        floor = tl.maximum(floor, tl.max(low, 0))
-        known = start + tl.arange(0, LANES) < last
-        largest = tl.maximum(largest, tl.max(tl.where(known, tl.maximum(tl.abs(high), tl.abs(low)), 0.0), 0))
-    floor -= 1e-6 * largest  # an enlarged logit is rounded
+    k = tl.arange(0, CLASSES)
+    known = (k >= first) & (k < last)
+    high = tl.load(bounds + 2 * k, mask=known, other=0.0)
+    low = tl.load(bounds + 2 * k + 1, mask=known, other=0.0)
+    slack = 1e-6 * tl.max(tl.maximum(tl.abs(high), tl.abs(low)), 0)  # an enlarged logit is rounded
+    floor = tl.max(tl.where(known, low, float("-inf")), 0) - slack
     best = tl.full(y.shape, float("-inf"), dtype=tl.float32)
     index = tl.zeros(y.shape, dtype=tl.int32)
     for start in range(first, last, LANES):
-        k = start + tl.arange(0, LANES)
-        high, _ = _around(planes, k, last, first_y, first_x, rows, columns, SPAN_Y, SPAN_X)
-        bits = _bits((k < last) & ((high < floor) == 0), LANES)  # a NaN never loses
+        some = start + tl.arange(0, LANES)
+        highest = tl.load(bounds + 2 * some, mask=some < last, other=float("-inf"))
+        bits = _bits((some < last) & ((highest < floor) == 0), LANES)  # a NaN never loses
         while bits != 0:
             each = start + _lowest(bits)
             bits = bits & (bits - 1)
@@ -187,6 +204,7 @@ def _best_instance(  # type: ignore[no-untyped-def]
 @triton.jit(do_not_specialize=["rows", "columns"])  # one compilation for all sizes of pictures
 def _decide(  # type: ignore[no-untyped-def]
     logits,  # (N, S, h, w) float32
+    bounds,
     masks,
     windows,
     scales,
@@ -201,9 +219,8 @@ def _decide(  # type: ignore[no-untyped-def]
     columns,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    CLASSES: tl.constexpr,
     LANES: tl.constexpr,
-    SPAN_Y: tl.constexpr,
-    SPAN_X: tl.constexpr,
     SIDE: tl.constexpr,
 ):
     """One tile of one image: the best of stuff, of things and of instances, then void."""
@@ -213,12 +230,10 @@ def _decide(  # type: ignore[no-untyped-def]
     y, x = first_y + pixel // COLUMNS, first_x + pixel % COLUMNS
     inside = (y < 4 * rows) & (x < 4 * columns)
     planes = logits + image.to(tl.int64) * classes * rows * columns
-    stuff_best, stuff_index = _best_class(
-        planes, 0, stuff, y, x, rows, columns, inside, first_y, first_x, LANES, SPAN_Y, SPAN_X
-    )
-    thing_best, thing_index = _best_class(
-        planes, stuff, classes, y, x, rows, columns, inside, first_y, first_x, LANES, SPAN_Y, SPAN_X
-    )
+    tile = (image.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+    bounds += 2 * tile * classes
+    stuff_best, stuff_index = _best_class(planes, bounds, 0, stuff, y, x, rows, columns, inside, CLASSES, LANES)
+    thing_best, thing_index = _best_class(planes, bounds, stuff, classes, y, x, rows, columns, inside, CLASSES, LANES)
     best, winner, plane_best = _best_instance(
         planes, masks, windows, scales, channels, shown, tl.load(starts + image), tl.load(starts + image + 1), stuff,
         y, x, rows, columns, inside, first_y, first_x, ROWS, COLUMNS, LANES, SIDE,
@@ -252,9 +267,13 @@ def panoptic(
     _order[(images,)](areas, taken, starts, channels, shown, order, float_bits(overlap), most)
     segments, semantic = torch.empty((2, images, 4 * rows, 4 * columns), dtype=torch.uint8, device=logits.device)
     grid = (triton.cdiv(4 * columns, COLUMNS), triton.cdiv(4 * rows, ROWS), images)
-    given = (logits.contiguous(), *placed[:3], channels, shown, starts)
-    sizes = (kinds, stuff, rows, columns, ROWS, COLUMNS, LANES, *SPAN, SIDE)
-    _decide[grid](*given, segments, semantic, *sizes, enable_fp_fusion=False)
+    logits = logits.contiguous()
+    bounds = torch.empty((images, grid[1] * grid[0], kinds, 2), dtype=torch.float32, device=logits.device)
+    plan = (images * kinds, grid[1], triton.cdiv(grid[0], TILES))
+    _bound[plan](logits, bounds, kinds, rows, columns, TILES, ROWS // 4, COLUMNS // 4)
+    given = (logits, bounds, *placed[:3], channels, shown, starts, segments, semantic, kinds, stuff, rows, columns)
+    constants = (ROWS, COLUMNS, triton.next_power_of_2(kinds), LANES, SIDE)
+    _decide[grid](*given, *constants, enable_fp_fusion=False)
     return segments, semantic, order
 
 

@@ -22,7 +22,7 @@ from model.kernels import deformable, levels, masks, panoptic, regions, segments
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
     "table moves weight bias out matrix p2 p3 p4 p5 fine coarse": "*fp16",
-    "boxes masks scales logits rois mean std candidate_scores": "*fp32",
+    "boxes masks scales logits bounds rois mean std candidate_scores": "*fp32",
     "windows areas firsts taken starts words levels sizes counters": "*i32",
     "order candidate_classes": "*i64",
     "facts sums tables": "*fp64",
@@ -39,7 +39,8 @@ ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
 TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
 DECIDE = {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "LANES": panoptic.LANES, "SIDE": masks.SIDE}
-DECIDE |= {"SPAN_Y": panoptic.SPAN[0], "SPAN_X": panoptic.SPAN[1]}
+DECIDE |= {"CLASSES": 256}
+BOUND = {"TILES": panoptic.TILES, "CELLS_Y": panoptic.ROWS // 4, "CELLS_X": panoptic.COLUMNS // 4}
 SUM = {**EXACT, "types": {"out": "*fp32", "kinds": "i32"}}
 
 
@@ -47,7 +48,7 @@ def deformable_with(outputs: int, size: int) -> tuple[Any, dict[str, Any], dict[
     """The deformable convolution with so many outputs, in float16 (a size of 2 bytes) or float32."""
     tile = deformable.tile(outputs)
     constants = {"PIXELS": tile.pixels, "CHANNELS": tile.bytes // size, "OUTPUTS": tile.outputs}
-    constants |= {"RELU": True, "PRECISION": "ieee", "HALF": False}
+    constants |= {"RELU": True, "CHUNKS": 256 // (tile.bytes // size), "EVEN": True, "WIDE": False, "HALF": size == 2}
     types = dict.fromkeys(("table", "moves", "weight", "bias", "out"), f"*fp{8 * size}")
     return deformable._forward, constants, {"num_warps": tile.warps, "num_stages": tile.stages, "types": types}
 
@@ -60,6 +61,7 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (masks._count_taken, COUNTS, EXACT),
     (masks._place, {"LANES": masks.LANES, "SIDE": masks.SIDE}, {"num_warps": 1, "types": {"classes": "*i64"}}),
     (panoptic._order, {"COUNT": 128}, {"types": {"channels": "*i32", "shown": "*i32"}}),
+    (panoptic._bound, BOUND, {}),
     (panoptic._decide, DECIDE, {**EXACT, "types": {"channels": "*i32", "shown": "*i32"}}),
     (regions._overlaps, {"ROWS": 64}, EXACT),
     (regions._suppress, {"WORDS": 32}, {**EXACT, "num_warps": 1}),
