@@ -13,6 +13,7 @@ from model import archive
 from model.benchmark import __main__ as benchmark
 from model.benchmark import parts
 from model.command import CommandError
+from model.graphs import Graphs
 from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
 from model.predictor import Predictor
@@ -25,12 +26,15 @@ THINGS = 20
 
 @cache
 def opened(bench: Bench) -> tuple[UPSNet, list[Tensor], Any]:
-    """A network as it is served, with stand-ins for things; its images, on the device; its scripted form."""
+    """A network with stand-ins for things; its images, on the device; and what the predictor calls to answer them."""
     network = benchmark.open_network(bench.configuration, bench.size, THINGS, bench.device)
     fold_norms(network)
     archive.cast_weights(network, bench.dtype)
     images = benchmark.sample_images(*bench.size, bench.batch, bench.device)
-    return network, images, archive.script(network)
+    served = archive.script(network)
+    if bench.dry:
+        return network, images, served
+    return network, images, Graphs(served, torch.cuda.get_device_properties(bench.device).total_memory)
 
 
 @torch.inference_mode()
