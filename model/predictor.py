@@ -1,6 +1,6 @@
 """The archive behind numpy: images in, panoptic segmentations out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import archive, memory, ops
+from model import archive, graphs, memory, ops
 from model.interface.categories import Labels
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import PRECISIONS, ServedModel
@@ -99,6 +99,9 @@ class Predictor:
         self._network, metadata = archive.load(path, device)
         if precision == "float16":
             archive.cast_weights(self._network, torch.float16)
+        self._answer: Callable[[list[Tensor]], list[Any]] = self._network
+        if device.startswith("cuda") and kernels != "off" and graphs.can_be_cut(self._network):
+            self._answer = graphs.Graphs(self._network, torch.cuda.get_device_properties(device).total_memory)
         name, kernel = archive.full_name(path, metadata), ops.kernel(device)
         self.categories = metadata.categories
         self.served = ServedModel(name, metadata, device, precision, kernel)
@@ -120,7 +123,7 @@ class Predictor:
         if not images:
             return []
         with torch.inference_mode():
-            return [to_panoptic(found, self.categories) for found in self._network(self._upload(images))]
+            return [to_panoptic(found, self.categories) for found in self._answer(self._upload(images))]
 
     def analyze(self, images: Sequence[Pixels]) -> list[Analysis]:
         """Like `predict`, with the semantic map and the instances of the detection path."""

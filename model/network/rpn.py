@@ -37,19 +37,23 @@ def propose(
     Returns:
         One `Proposals` for each image, by descending score, all with the same number of rows.
     """
-    images, longest = len(limits), 0
-    level_boxes: list[Tensor] = []
+    images = len(limits)
+    level_starts: list[Tensor] = []
+    level_deltas: list[Tensor] = []
     level_scores: list[Tensor] = []
     for k, level_anchors in enumerate(anchors):
         logits = outputs.logits[k].permute(0, 2, 3, 1).flatten(1)  # (N, A, h, w) -> (N, h w A)
         deltas = outputs.deltas[k].permute(0, 2, 3, 1).reshape(images, -1, 4)  # (N, 4 A, h, w) -> (N, h w A, 4)
         scores, order = box_ops.top_scores(logits.float().sigmoid(), pre_nms)
-        deltas = box_ops.gather_rows(deltas, order).float().flatten(0, 1)
-        boxes = box_ops.decode(level_anchors[order.flatten()], deltas).view(images, -1, 4)
-        level_boxes.append(box_ops.clip(boxes, limits[:, None]))
+        level_starts.append(level_anchors[order])
+        level_deltas.append(box_ops.gather_rows(deltas, order))
         level_scores.append(scores)
-        longest = max(longest, scores.size(1))
-    boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in level_boxes], dim=1)  # (N, levels, K, 4)
+    counts = [scores.size(1) for scores in level_scores]
+    longest = max(counts)
+    starts, deltas = torch.cat(level_starts, 1).flatten(0, 1), torch.cat(level_deltas, 1).flatten(0, 1)
+    boxes = box_ops.clip(box_ops.decode(starts, deltas.float()).view(images, -1, 4), limits[:, None])
+    levels = boxes.split(counts, 1)
+    boxes = torch.stack([F.pad(b, [0, 0, 0, longest - b.size(1)]) for b in levels], dim=1)  # (N, levels, K, 4)
     scores = torch.stack([F.pad(s, [0, longest - s.size(1)], value=-1.0) for s in level_scores], dim=1)
     kept = box_ops.batched_nms(boxes.flatten(0, 1), nms_threshold)
     kept = kept & (kept.cumsum(1) <= post_nms)
