@@ -6,7 +6,7 @@ import torch
 from model.archive import script
 from model.benchmark.__main__ import sample_images
 from model.benchmark.random_weights import random_network
-from model.graphs import MOST, Graphs, can_be_cut
+from model.graphs import Graphs, can_be_cut
 
 
 def test_a_network_of_this_version_can_be_cut_and_one_in_one_piece_cannot() -> None:
@@ -18,7 +18,7 @@ def test_a_network_of_this_version_can_be_cut_and_one_in_one_piece_cannot() -> N
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_replayed_graph_gives_the_networks_answers(dtype: torch.dtype) -> None:
     network = script(random_network("camvid_demo", 64, 64, 3).to("cuda", dtype))
-    graphs = Graphs(network)
+    graphs = Graphs(network, 10**11)
     with torch.inference_mode():
         for count in (1, 2, 1, 2, 1, 2, 1):
             images = [image.roll(count, 1) for image in sample_images(64, 64, count, "cuda")]
@@ -29,10 +29,9 @@ def test_a_replayed_graph_gives_the_networks_answers(dtype: torch.dtype) -> None
 
 
 @pytest.mark.gpu
-def test_no_more_graphs_are_kept_than_may_be() -> None:
-    graphs = Graphs(script(random_network("camvid_demo", 64, 64, 3).to("cuda")))
+def test_graphs_that_hold_too_much_memory_are_dropped_but_for_the_last() -> None:
+    graphs = Graphs(script(random_network("camvid_demo", 64, 64, 3).to("cuda")), total_memory=1)
     with torch.inference_mode():
-        for count in range(1, MOST + 3):
-            for _ in range(3):
-                graphs(sample_images(64, 64, count, "cuda"))
-    assert len(graphs._graphs) == MOST
+        for count in (1, 1, 2, 2):
+            graphs(sample_images(64, 64, count, "cuda"))
+    assert [shape[0] for shape in graphs._graphs] == [2]
