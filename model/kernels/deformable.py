@@ -89,7 +89,7 @@ def _forward(  # type: ignore[no-untyped-def]
     inside = pixel < pixels
     column = pixel % width
     row = (pixel // width) % height
-    image = pixel // (width * height) * height
+    image = tl.minimum(pixel, pixels - 1) // (width * height) * height  # loads have no masks
     total = tl.zeros((PIXELS, OUTPUTS), dtype=tl.float32)
     for step in range(9 * CHUNKS):
         tap = step % 9

@@ -9,7 +9,7 @@ from torch import Tensor
 
 SIDE = 28  # rows and columns of a mask
 PIXELS, BLOCKS = 1024, 32  # pixels that a program takes at once; programs for each candidate
-LANES = 128  # candidates that a program looks at at once
+LANES = 32  # candidates that a program looks at at once
 
 
 class Masks(NamedTuple):
@@ -100,6 +100,18 @@ def mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE: tl.constexpr):  #
 
 
 @triton.jit
+def set_bits(chosen, LANES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which of LANES, at most 32, are chosen, as the bits of a number."""
+    return tl.sum(tl.where(chosen, (tl.full((LANES,), 1, tl.int64) << tl.arange(0, LANES).to(tl.int64)), 0), 0)
+
+
+@triton.jit
+def lowest_bit(bits):  # type: ignore[no-untyped-def]
+    """The place of the lowest bit that is set: the exponent of that bit as a float."""
+    return ((bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
+
+
+@triton.jit
 def _extent(windows, i, height, width):  # type: ignore[no-untyped-def]
     """Rows and columns of a candidate's mask on the canvas; no rows for the placeholder."""
     row = windows + 8 * i
@@ -148,6 +160,7 @@ def _count_taken(  # type: ignore[no-untyped-def]
     overlap_bits,
     PIXELS: tl.constexpr,
     BLOCKS: tl.constexpr,
+    LANES: tl.constexpr,
     SIDE: tl.constexpr,
 ):
     """Fills `taken` for the candidates of one rank, once lower ranks are decided. Programs as in `_count_own`."""
@@ -163,9 +176,15 @@ def _count_taken(  # type: ignore[no-untyped-def]
             y, x = pixel // columns, pixel % columns
             mine = inside & (mask_logit(masks, i, y, x, scale_y, scale_x, inside, SIDE) > 0)
             lost = tl.zeros((PIXELS,), dtype=tl.int1)
-            for j in range(tl.load(firsts + i), i):
-                row = windows + 8 * j
-                if (tl.load(row + 6) == kind) & stays(areas, taken, j, True, overlap_bits):
+            for start in range(tl.load(firsts + i), i, LANES):
+                some = start + tl.arange(0, LANES)
+                better = some < i
+                alike = better & (tl.load(windows + 8 * some + 6, mask=better, other=-1) == kind)
+                bits = set_bits(alike & stays(areas, taken, some, better, overlap_bits), LANES)
+                while bits != 0:
+                    j = start + lowest_bit(bits)
+                    bits = bits & (bits - 1)
+                    row = windows + 8 * j
                     v, u = y + top - tl.load(row), x + left - tl.load(row + 1)
                     shared = mine & (v >= 0) & (v < tl.load(row + 2)) & (u >= 0) & (u < tl.load(row + 3))
                     down, across = tl.load(scales + 2 * j), tl.load(scales + 2 * j + 1)
@@ -192,5 +211,5 @@ def count(masks: Masks, max_per_class: int, overlap_bits: int, size: tuple[int, 
     _count_own[candidates, BLOCKS](*own, *size, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
     for r in range(1, max(max_per_class, 2)):  # a picture without things, as warm-up shows, compiles this kernel too
         arguments = (*masks, areas, taken, r, *size, overlap_bits)
-        _count_taken[candidates, BLOCKS](*arguments, PIXELS, BLOCKS, SIDE, enable_fp_fusion=False)
+        _count_taken[candidates, BLOCKS](*arguments, PIXELS, BLOCKS, LANES, SIDE, enable_fp_fusion=False)
     return areas, taken

@@ -11,10 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from model.kernels import masks as thing_masks
-from model.kernels.masks import SIDE, bilinear, mask_logit, stays
+from model.kernels.masks import SIDE, bilinear, lowest_bit, mask_logit, set_bits, stays
 
 ROWS, COLUMNS = 8, 64  # of a tile
-TILES = 32  # whose bounds a program finds
+CLASSES, TILES = 8, 32  # whose bounds a program finds
 LANES = 32  # classes, or instances, that are sorted out at once
 
 
@@ -52,48 +52,47 @@ def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-unty
     return bilinear(plane, v, u, rows, columns, inside)
 
 
-@triton.jit
-def _bits(chosen, LANES: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which of LANES are chosen, as the bits of a number."""
-    return tl.sum(tl.where(chosen, (tl.full((LANES,), 1, tl.int64) << tl.arange(0, LANES).to(tl.int64)), 0), 0)
-
-
-@triton.jit
-def _lowest(bits):  # type: ignore[no-untyped-def]
-    """The place of the lowest bit that is set: the exponent of that bit as a float."""
-    return ((bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
-
-
-@triton.jit(do_not_specialize=["rows", "columns"])
+@triton.jit(do_not_specialize=["rows", "columns", "rows_of_tiles"])
 def _bound(  # type: ignore[no-untyped-def]
     logits,  # (N S, h, w) float32
     bounds,  # (N, tiles, S, 2) float32: highest and lowest logit that a tile is enlarged from
     classes,
     rows,
     columns,
+    rows_of_tiles,
+    CLASSES: tl.constexpr,
     TILES: tl.constexpr,
     CELLS_Y: tl.constexpr,
     CELLS_X: tl.constexpr,
 ):
-    """Some tiles, side by side, of one plane."""
-    plane = logits + tl.program_id(0).to(tl.int64) * rows * columns
+    """Some tiles, side by side, of some classes of one image."""
+    k = tl.program_id(0) * CLASSES + tl.arange(0, CLASSES)
+    known = k < classes
+    image = tl.program_id(2) // rows_of_tiles
+    down = tl.program_id(2) % rows_of_tiles
+    planes = logits + (image.to(tl.int64) * classes + tl.minimum(k, classes - 1)) * rows * columns
+    tile = tl.program_id(1) * TILES + tl.arange(0, TILES)
     across = tl.cdiv(columns, CELLS_X)
-    tile = tl.program_id(2) * TILES + tl.arange(0, TILES)
-    first = tile * CELLS_X
-    inner = tl.minimum(first[:, None] + tl.arange(0, CELLS_X)[None, :], columns - 1)
-    before, after = tl.maximum(tl.minimum(first, columns) - 1, 0), tl.minimum(first + CELLS_X, columns - 1)
-    high = tl.full((TILES,), float("-inf"), dtype=tl.float32)
-    low = tl.full((TILES,), float("inf"), dtype=tl.float32)
+    inner = tl.minimum(tl.program_id(1) * TILES * CELLS_X + tl.arange(0, TILES * CELLS_X), columns - 1)
+    before = tl.maximum(tl.minimum(tile * CELLS_X, columns) - 1, 0)
+    after = tl.minimum(tile * CELLS_X + CELLS_X, columns - 1)
+    high = tl.full((CLASSES, TILES * CELLS_X), float("-inf"), dtype=tl.float32)
+    low = tl.full((CLASSES, TILES * CELLS_X), float("inf"), dtype=tl.float32)
+    beside = tl.full((CLASSES, TILES), float("-inf"), dtype=tl.float32)
+    below = tl.full((CLASSES, TILES), float("inf"), dtype=tl.float32)
     for i in tl.static_range(-1, CELLS_Y + 1):
-        row = plane + tl.minimum(tl.maximum(tl.program_id(1) * CELLS_Y + i, 0), rows - 1) * columns
-        values, left, right = tl.load(row + inner), tl.load(row + before), tl.load(row + after)
-        high = tl.maximum(tl.maximum(high, tl.max(values, 1)), tl.maximum(left, right))
-        low = tl.minimum(tl.minimum(low, tl.min(values, 1)), tl.minimum(left, right))
-    image = tl.program_id(0) // classes
-    place = ((image.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * across + tile) * classes
-    place = bounds + 2 * (place + tl.program_id(0) % classes)
-    tl.store(place, high, mask=tile < across)
-    tl.store(place + 1, low, mask=tile < across)
+        row = planes[:, None] + tl.minimum(tl.maximum(down * CELLS_Y + i, 0), rows - 1) * columns
+        values = tl.load(row + inner[None, :])
+        left, right = tl.load(row + before[None, :]), tl.load(row + after[None, :])
+        high, low = tl.maximum(high, values), tl.minimum(low, values)
+        beside = tl.maximum(beside, tl.maximum(left, right))
+        below = tl.minimum(below, tl.minimum(left, right))
+    high = tl.maximum(tl.max(tl.reshape(high, (CLASSES, TILES, CELLS_X)), 2), beside)
+    low = tl.minimum(tl.min(tl.reshape(low, (CLASSES, TILES, CELLS_X)), 2), below)
+    place = (tl.program_id(2).to(tl.int64) * across + tile[None, :]) * classes + k[:, None]
+    written = known[:, None] & (tile < across)[None, :]
+    tl.store(bounds + 2 * place, high, mask=written)
+    tl.store(bounds + 2 * place + 1, low, mask=written)
 
 
 @triton.jit
@@ -116,9 +115,9 @@ def _best_class(  # type: ignore[no-untyped-def]
     for start in range(first, last, LANES):
         some = start + tl.arange(0, LANES)
         highest = tl.load(bounds + 2 * some, mask=some < last, other=float("-inf"))
-        bits = _bits((some < last) & ((highest < floor) == 0), LANES)  # a NaN never loses
+        bits = set_bits((some < last) & ((highest < floor) == 0), LANES)  # a NaN never loses
         while bits != 0:
-            each = start + _lowest(bits)
+            each = start + lowest_bit(bits)
             bits = bits & (bits - 1)
             value = _semantic_logit(planes + each * rows * columns, y, x, rows, columns, inside)
             index = tl.where(value > best, each, index)
@@ -184,9 +183,9 @@ def _best_instance(  # type: ignore[no-untyped-def]
     for first in range(start, end, LANES):
         i = first + tl.arange(0, LANES)
         near, _ = _reaching(windows, shown, i, i < end, first_y, first_x, ROWS, COLUMNS)
-        bits = _bits(near, LANES)
+        bits = set_bits(near, LANES)
         while bits != 0:
-            each = first + _lowest(bits)
+            each = first + lowest_bit(bits)
             bits = bits & (bits - 1)
             plane, mask = _bid(
                 planes, masks, windows + 8 * each, scales + 2 * each, each, tl.load(shown + each), stuff, y, x, rows,
@@ -269,8 +268,8 @@ def panoptic(
     grid = (triton.cdiv(4 * columns, COLUMNS), triton.cdiv(4 * rows, ROWS), images)
     logits = logits.contiguous()
     bounds = torch.empty((images, grid[1] * grid[0], kinds, 2), dtype=torch.float32, device=logits.device)
-    plan = (images * kinds, grid[1], triton.cdiv(grid[0], TILES))
-    _bound[plan](logits, bounds, kinds, rows, columns, TILES, ROWS // 4, COLUMNS // 4)
+    plan = (triton.cdiv(kinds, CLASSES), triton.cdiv(grid[0], TILES), images * grid[1])
+    _bound[plan](logits, bounds, kinds, rows, columns, grid[1], CLASSES, TILES, ROWS // 4, COLUMNS // 4)
     given = (logits, bounds, *placed[:3], channels, shown, starts, segments, semantic, kinds, stuff, rows, columns)
     constants = (ROWS, COLUMNS, triton.next_power_of_2(kinds), LANES, SIDE)
     _decide[grid](*given, *constants, enable_fp_fusion=False)

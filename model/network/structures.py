@@ -103,11 +103,13 @@ class Located(NamedTuple):
         pyramid: features of the batch.
         logits: (N, S, H / 4, W / 4) float32 semantic logits.
         detections: the candidates for the panoptic head, still without masks.
+        levels: (N, K) the level 0..3 (P2..P5) that each candidate's mask is drawn from.
     """
 
     pyramid: Pyramid
     logits: Tensor
     detections: PaddedDetections
+    levels: Tensor
 
 
 class Detections(NamedTuple):

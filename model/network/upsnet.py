@@ -10,7 +10,7 @@ from model import ops
 from model.network.anchors import Anchors
 from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
 from model.network.images import ImageTransform
-from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pool_regions
+from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pool_regions, pyramid_levels
 from model.network.panoptic_head import PanopticHead
 from model.network.rpn import RegionProposalNetwork
 from model.network.segments import Segments, unpack
@@ -105,12 +105,13 @@ class UPSNet(nn.Module):
         pyramid = self.features(pixels)
         logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, limits), limits)
-        return Located(pyramid, logits, self.candidates.panoptic(predictions.boxes, predictions.scores))
+        found = self.candidates.panoptic(predictions.boxes, predictions.scores)
+        return Located(pyramid, logits, found, self.levels(found.boxes))
 
     @torch.jit.export
     def finish(self, located: Located, batch: Batch) -> list[Panoptic]:
         """The answers of `forward`."""
-        detections = self.draw(located.pyramid, located.detections)
+        detections = self.draw(located.pyramid, located.detections, located.levels)
         decision = self.panoptic_head(located.logits, detections)
         return unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
 
@@ -160,19 +161,37 @@ class UPSNet(nn.Module):
 
     def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
         """Detections for the panoptic head, at least one an image."""
-        return self.draw(pyramid, self.candidates.panoptic(predictions.boxes, predictions.scores))
+        found = self.candidates.panoptic(predictions.boxes, predictions.scores)
+        return self.draw(pyramid, found, self.levels(found.boxes))
 
-    def draw(self, pyramid: Pyramid, padded: PaddedDetections) -> list[Detections]:
+    def levels(self, boxes: Tensor) -> Tensor:
+        """The level that each box is pooled from: (N, K, 4) -> (N, K)."""
+        return pyramid_levels(boxes.flatten(0, 1), self.canonical_side).view(boxes.size(0), -1)
+
+    def draw(self, pyramid: Pyramid, padded: PaddedDetections, levels: Tensor) -> list[Detections]:
         """Detections with their masks. The host waits once, to learn how many there are."""
         known = ops.to_host(torch.stack([padded.counts, padded.most_of_a_class]))
         counts: list[int] = known[0].tolist()
         max_per_class: list[int] = known[1].tolist()
-        boxes = [padded.boxes[i, :count] for i, count in enumerate(counts)]
-        classes = [padded.classes[i, :count] for i, count in enumerate(counts)]
-        masks = self.masks(pyramid, boxes, torch.cat(classes))
-        results: list[Detections] = []
+        most = padded.boxes.size(1)
+        rows: list[float] = []
         for i, count in enumerate(counts):
-            results.append(Detections(boxes[i], padded.scores[i, :count], classes[i], masks[i], max_per_class[i]))
+            rows += [float(i * most + k) for k in range(count)]
+        rows += [0.0] * ops.spare_rows(len(rows), padded.boxes)
+        chosen = ops.numbers(rows, padded.boxes).long()
+        boxes, scores = padded.boxes.flatten(0, 1)[chosen], padded.scores.flatten()[chosen]
+        classes, levels = padded.classes.flatten()[chosen], levels.flatten()[chosen]
+        images = torch.div(chosen, most, rounding_mode="floor").to(boxes.dtype)
+        features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
+        pooled = ops.roi_align(features, torch.cat([images[:, None], boxes], 1), levels, self.mask_head.side)
+        masks = self.mask_head.of_class(pooled, classes)
+        results: list[Detections] = []
+        first = 0
+        for i, count in enumerate(counts):
+            last = first + count
+            mine = boxes[first:last], scores[first:last], classes[first:last], masks[first:last]
+            results.append(Detections(mine[0], mine[1], mine[2], mine[3], max_per_class[i]))
+            first = last
         return results
 
     def instance_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
@@ -185,14 +204,9 @@ class UPSNet(nn.Module):
 
     def masks(self, pyramid: Pyramid, boxes: list[Tensor], classes: Tensor) -> list[Tensor]:
         """Mask logits of each box for its class, per image (R_i, 28, 28)."""
-        counts = [len(b) for b in boxes]
-        spare = ops.spare_rows(len(classes), classes)
-        if spare > 0:
-            boxes = [b for b in boxes]  # noqa: C416 -- TorchScript has no `list` of a list
-            boxes.append(classes.new_zeros((spare, 4)).float())
-            classes = torch.cat([classes, classes.new_zeros((spare,))])
-        drawn = self.mask_head.of_class(pool(pyramid, boxes, self.mask_head.side, self.canonical_side), classes)
-        return list(drawn[: len(classes) - spare].split(counts))
+        pooled = pool(pyramid, boxes, self.mask_head.side, self.canonical_side)
+        drawn = self.mask_head.of_class(pooled, classes)
+        return list(drawn.split([len(b) for b in boxes]))
 
 
 def published(

@@ -40,7 +40,12 @@ TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
 EXACT = {"enable_fp_fusion": False}
 DECIDE = {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "LANES": panoptic.LANES, "SIDE": masks.SIDE}
 DECIDE |= {"CLASSES": 256}
-BOUND = {"TILES": panoptic.TILES, "CELLS_Y": panoptic.ROWS // 4, "CELLS_X": panoptic.COLUMNS // 4}
+BOUND = {
+    "CLASSES": panoptic.CLASSES,
+    "TILES": panoptic.TILES,
+    "CELLS_Y": panoptic.ROWS // 4,
+    "CELLS_X": panoptic.COLUMNS // 4,
+}
 SUM = {**EXACT, "types": {"out": "*fp32", "kinds": "i32"}}
 
 
@@ -57,9 +62,9 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     *(deformable_with(outputs, size) for size in (2, 4) for outputs in (128, 256)),
     (levels._sum_levels, {"ROWS": levels.ROWS, "COLUMNS": levels.COLUMNS}, SUM),
     (levels._add_enlarged, {"PIXELS": levels.PIXELS, "CHANNELS": 256}, {}),
-    (masks._count_own, COUNTS, EXACT),
-    (masks._count_taken, COUNTS, EXACT),
     (masks._place, {"LANES": masks.LANES, "SIDE": masks.SIDE}, {"num_warps": 1, "types": {"classes": "*i64"}}),
+    (masks._count_own, COUNTS, EXACT),
+    (masks._count_taken, {**COUNTS, "LANES": masks.LANES}, EXACT),
     (panoptic._order, {"COUNT": 128}, {"types": {"channels": "*i32", "shown": "*i32"}}),
     (panoptic._bound, BOUND, {}),
     (panoptic._decide, DECIDE, {**EXACT, "types": {"channels": "*i32", "shown": "*i32"}}),

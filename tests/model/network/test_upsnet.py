@@ -77,7 +77,7 @@ def test_located_things_are_known_by_number_and_by_the_most_of_a_class(network: 
     with torch.inference_mode():
         batch = network.prepare(sample_images(64, 64, 2, "cpu"))
         located = network.locate(batch.pixels, batch.limits)
-        drawn = network.draw(located.pyramid, located.detections)
+        drawn = network.draw(located.pyramid, located.detections, located.levels)
     assert [len(each.boxes) for each in drawn] == located.detections.counts.tolist() == [4, 4]
     assert [each.max_per_class for each in drawn] == located.detections.most_of_a_class.tolist() == [4, 4]
     assert all(each.mask_logits.shape == (4, 28, 28) for each in drawn)
