@@ -32,10 +32,11 @@ from model.checkpoint import Checkpoint
 from model.command import add_device, new_parser, positive, positives, run
 from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
+from model.network.configurations import CONFIGURATIONS
 from model.network.plain import plainly
 from model.network.segments import unpack
 from model.network.structures import Detections
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.upsnet import UPSNet
 from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from model import archive, export
 from model.checkpoint import Checkpoint
 from model.interface import categories
-from model.network.upsnet import CONFIGURATIONS
+from model.network.configurations import CONFIGURATIONS
 from model.predictor import Predictor
 from model.training.initialise import initialise
 from tests.gpu.measure import Bench

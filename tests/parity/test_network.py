@@ -12,11 +12,12 @@ from torch import Tensor
 from model import ops
 from model.convert import convert_weights
 from model.network import boxes as box_ops
+from model.network.configurations import CONFIGURATIONS
 from model.network.instance_head import pool
 from model.network.rpn import drop_padding, propose
 from model.network.segments import unpack
 from model.network.structures import Batch, Detections, Proposals, Pyramid, RpnOutputs, Stages
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.upsnet import UPSNet
 from tests.parity.conftest import Arrays, assert_same_segments, published_weights, read_arrays
 
 
