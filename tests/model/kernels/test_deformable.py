@@ -1,5 +1,8 @@
 """The deformable convolution in Triton: on a device, or on CPU tensors in Triton's interpreter (see `conftest.py`)."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -63,3 +66,32 @@ def test_it_takes_a_batch_of_odd_sizes_and_none(outputs: int) -> None:
         wanted = deform_conv2d_by_samples(features[i : i + 1], offsets[i : i + 1], weight).float()
         torch.testing.assert_close(found[i : i + 1].cpu(), wanted + bias[:, None, None], atol=1e-4, rtol=1e-4)
     assert deformable.deform_conv2d(given[0][:0], given[1][:0], *given[2:]).shape == (0, outputs, 5, 7)
+
+
+LAST_PIXELS = """
+import ctypes, mmap
+import torch
+from model.kernels import deformable
+
+def before_a_page_without_access(tensor):
+    size, page = tensor.numel() * tensor.element_size(), mmap.PAGESIZE
+    used = -(-size // page) * page
+    memory = mmap.mmap(-1, used + page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + used), page, 0) == 0
+    moved = torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=used - size)
+    return moved.view(tensor.shape).copy_(tensor)
+
+table = before_a_page_without_access(torch.ones(1, 7, 10, 16))
+moves = before_a_page_without_access(torch.full((1, 7, 10, 18), 0.5))
+given = [each.permute(0, 3, 1, 2) for each in (table, moves)]
+print(deformable.deform_conv2d(*given, torch.ones(1, 16, 3, 3), None).sum().item())
+"""
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="protects memory of the host")
+def test_it_reads_nothing_behind_the_last_pixel() -> None:
+    """70 pixels are no multiple of a block, and memory ends with them: reading on would end the process."""
+    run = subprocess.run([sys.executable, "-c", LAST_PIXELS], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) > 0
