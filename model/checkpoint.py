@@ -14,7 +14,8 @@ from model.command import CommandError
 from model.interface import categories
 from model.interface.categories import Labels
 from model.network.backbone import unfold_norms
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.configurations import CONFIGURATIONS
+from model.network.upsnet import UPSNet
 
 
 class CheckpointError(CommandError):

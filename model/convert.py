@@ -17,7 +17,7 @@ from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, read_published
 from model.command import new_parser, run
 from model.interface import categories
-from model.network.upsnet import CONFIGURATIONS
+from model.network.configurations import CONFIGURATIONS
 
 DATASETS = {name: dataset for name in CONFIGURATIONS if (dataset := name.split("_")[0]) in ("coco", "cityscapes")}
 """Dataset of each configuration that has published checkpoints; its name begins with it."""

@@ -32,10 +32,11 @@ from model.checkpoint import Checkpoint
 from model.command import add_device, new_parser, positive, positives, run
 from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
+from model.network.configurations import CONFIGURATIONS
 from model.network.plain import plainly
 from model.network.segments import unpack
 from model.network.structures import Detections
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.upsnet import UPSNet
 from model.predictor import DTYPES, choose_device, choose_precision, compute_in_full
 
 
@@ -62,12 +63,13 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     stages = network.backbone(batch.pixels)
     pyramid = network.pyramid(stages)
     proposals = network.rpn(pyramid, batch.limits)
+    logits = network.semantic_head(pyramid)
 
     def detect() -> list[Detections]:
-        return network.panoptic_detections(pyramid, network.predict_boxes(pyramid, proposals, batch.limits))
+        predictions = network.predict_boxes(pyramid, proposals, batch.limits)
+        return network.panoptic_detections(network.candidates_of(pyramid, predictions, logits))
 
     detections = detect()
-    logits = network.semantic_head(pyramid).float()
     decision = network.panoptic_head(logits, detections)
     return {
         "transform": lambda: network.transform(images, network.dtype()),

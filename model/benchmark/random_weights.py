@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from model.archive import sample_picture
 from model.network.backbone import FrozenNorm
+from model.network.configurations import CONFIGURATIONS
 from model.network.deformable import DeformableConv
 from model.network.instance_head import Candidates
 from model.network.structures import PaddedDetections
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.upsnet import UPSNet
 from model.training.initialise import initialise
 
 OFFSET = 2.0  # pixels, the deviation of offsets

@@ -1,14 +1,10 @@
-"""UPSNet (Xiong et al. 2019): the network, and one builder for each published configuration."""
-
-from collections.abc import Callable
-from functools import partial
+"""UPSNet (Xiong et al. 2019): the network; `configurations` builds it."""
 
 import torch
 from torch import Tensor, nn
 
 from model import ops
-from model.network.anchors import Anchors
-from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
+from model.network.backbone import FeaturePyramid
 from model.network.images import ImageTransform
 from model.network.instance_head import BoxHead, Candidates, MaskHead, pool, pool_regions, pyramid_levels
 from model.network.panoptic_head import PanopticHead
@@ -20,17 +16,12 @@ from model.network.structures import (
     Batch,
     BoxPredictions,
     Detections,
+    Drawn,
     Located,
-    PaddedDetections,
     Panoptic,
     Proposals,
     Pyramid,
 )
-
-RGB_MEAN = [122.7717, 115.9465, 102.9801]
-NO_STD = [1.0, 1.0, 1.0]  # the published networks divide by nothing
-STRIDES = [4, 8, 16, 32, 64]
-RATIOS = [0.5, 1.0, 2.0]
 
 
 class UPSNet(nn.Module):
@@ -87,11 +78,13 @@ class UPSNet(nn.Module):
             One `Panoptic` for each image, at its own size, on the host. It depends on that image alone.
         """
         batch = self.prepare(images)
-        return self.finish(self.locate(batch.pixels, batch.limits), batch)
+        located = self.locate(batch.pixels, batch.limits)
+        counts, most = self.count(located)
+        return self.finish(located, self.draw(located, self.rows(located, counts)), counts, most, batch)
 
     @torch.jit.export
     def prepare(self, images: list[Tensor]) -> Batch:
-        """The batch that `locate` and `finish` take."""
+        """The batch that `locate` and `finish` take: with `count`, `rows` and `draw`, `forward` in pieces."""
         return self.transform(images, self.dtype())  # type: ignore[no-any-return]
 
     @torch.jit.export
@@ -103,15 +96,45 @@ class UPSNet(nn.Module):
             limits: (N, 4) of `Batch`.
         """
         pyramid = self.features(pixels)
-        logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, limits), limits)
-        found = self.candidates.panoptic(predictions.boxes, predictions.scores)
-        return Located(pyramid, logits, found, self.levels(found.boxes))
+        return self.candidates_of(pyramid, predictions, self.semantic_head(pyramid))
 
     @torch.jit.export
-    def finish(self, located: Located, batch: Batch) -> list[Panoptic]:
-        """The answers of `forward`."""
-        detections = self.draw(located.pyramid, located.detections, located.levels)
+    def count(self, located: Located) -> tuple[list[int], list[int]]:
+        """How many candidates each image has, and its most frequent class: the host waits to know."""
+        known = ops.to_host(torch.stack([located.detections.counts, located.detections.most_of_a_class]))
+        counts: list[int] = known[0].tolist()
+        most: list[int] = known[1].tolist()
+        return counts, most
+
+    @torch.jit.export
+    def rows(self, located: Located, counts: list[int]) -> Tensor:
+        """Which of all rows of `located.detections` are candidates: (R,) float32; on a GPU some are spare."""
+        most = located.detections.boxes.size(1)
+        rows: list[float] = []
+        for i, count in enumerate(counts):
+            rows += [float(i * most + k) for k in range(count)]
+        rows += [0.0] * ops.spare_rows(len(rows), located.logits)
+        return ops.numbers(rows, located.logits)
+
+    @torch.jit.export
+    def draw(self, located: Located, rows: Tensor) -> Drawn:
+        """The candidates of some rows, with their masks: the same work for every batch with so many."""
+        found, chosen = located.detections, rows.long()
+        boxes, scores = found.boxes.flatten(0, 1)[chosen], found.scores.flatten()[chosen]
+        classes, levels = found.classes.flatten()[chosen], located.levels.flatten()[chosen]
+        images = torch.div(chosen, found.boxes.size(1), rounding_mode="floor").to(boxes.dtype)
+        pyramid = located.pyramid
+        features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
+        pooled = ops.roi_align(features, torch.cat([images[:, None], boxes], 1), levels, self.mask_head.side)
+        return Drawn(boxes, scores, classes, self.mask_head.of_class(pooled, classes))
+
+    @torch.jit.export
+    def finish(
+        self, located: Located, drawn: Drawn, counts: list[int], most: list[int], batch: Batch
+    ) -> list[Panoptic]:
+        """The answers of `forward`; `counts` and `most` as `count` gives them."""
+        detections = by_image(drawn, counts, most)
         decision = self.panoptic_head(located.logits, detections)
         return unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
 
@@ -125,12 +148,12 @@ class UPSNet(nn.Module):
         """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
         batch = self.prepare(images)
         pyramid = self.features(batch.pixels)
-        logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
-        detections = self.panoptic_detections(pyramid, predictions)
+        located = self.candidates_of(pyramid, predictions, self.semantic_head(pyramid))
+        detections = self.panoptic_detections(located)
         instances = self.instance_detections(pyramid, predictions)
-        decision = self.panoptic_head(logits, detections)
-        panoptics = unpack(self.segments(decision, logits, detections, batch), batch.original_sizes)
+        decision = self.panoptic_head(located.logits, detections)
+        panoptics = unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
         results: list[Analysis] = []
         for i, panoptic in enumerate(panoptics):
             semantic = ops.to_original(decision.semantic[i], batch.sizes[i], batch.scales[i], batch.original_sizes[i])
@@ -159,40 +182,16 @@ class UPSNet(nn.Module):
         scores = logits.float().softmax(1).view(real.size(0), real.size(1), -1)
         return BoxPredictions(boxes, scores * real[..., None])
 
-    def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
-        """Detections for the panoptic head, at least one an image."""
+    def candidates_of(self, pyramid: Pyramid, predictions: BoxPredictions, logits: Tensor) -> Located:
+        """The candidates for the panoptic head, beside the semantic logits."""
         found = self.candidates.panoptic(predictions.boxes, predictions.scores)
-        return self.draw(pyramid, found, self.levels(found.boxes))
+        levels = pyramid_levels(found.boxes.flatten(0, 1), self.canonical_side).view(found.classes.shape)
+        return Located(pyramid, logits, found, levels)
 
-    def levels(self, boxes: Tensor) -> Tensor:
-        """The level that each box is pooled from: (N, K, 4) -> (N, K)."""
-        return pyramid_levels(boxes.flatten(0, 1), self.canonical_side).view(boxes.size(0), -1)
-
-    def draw(self, pyramid: Pyramid, padded: PaddedDetections, levels: Tensor) -> list[Detections]:
-        """Detections with their masks. The host waits once, to learn how many there are."""
-        known = ops.to_host(torch.stack([padded.counts, padded.most_of_a_class]))
-        counts: list[int] = known[0].tolist()
-        max_per_class: list[int] = known[1].tolist()
-        most = padded.boxes.size(1)
-        rows: list[float] = []
-        for i, count in enumerate(counts):
-            rows += [float(i * most + k) for k in range(count)]
-        rows += [0.0] * ops.spare_rows(len(rows), padded.boxes)
-        chosen = ops.numbers(rows, padded.boxes).long()
-        boxes, scores = padded.boxes.flatten(0, 1)[chosen], padded.scores.flatten()[chosen]
-        classes, levels = padded.classes.flatten()[chosen], levels.flatten()[chosen]
-        images = torch.div(chosen, most, rounding_mode="floor").to(boxes.dtype)
-        features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
-        pooled = ops.roi_align(features, torch.cat([images[:, None], boxes], 1), levels, self.mask_head.side)
-        masks = self.mask_head.of_class(pooled, classes)
-        results: list[Detections] = []
-        first = 0
-        for i, count in enumerate(counts):
-            last = first + count
-            mine = boxes[first:last], scores[first:last], classes[first:last], masks[first:last]
-            results.append(Detections(mine[0], mine[1], mine[2], mine[3], max_per_class[i]))
-            first = last
-        return results
+    def panoptic_detections(self, located: Located) -> list[Detections]:
+        """Detections for the panoptic head, at least one an image."""
+        counts, most = self.count(located)
+        return by_image(self.draw(located, self.rows(located, counts)), counts, most)
 
     def instance_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
         """Detections of each image for instance segmentation; none where nothing is found."""
@@ -209,122 +208,13 @@ class UPSNet(nn.Module):
         return list(drawn.split([len(b) for b in boxes]))
 
 
-def published(
-    transform: ImageTransform,
-    backbone: nn.Module,
-    context: bool,
-    semantic_widths: list[int],
-    stuff: int,
-    things: int,
-    stuff_area_limit: int,
-) -> UPSNet:
-    """A network with the numbers that the four published configurations share (Xiong et al. 2019, section 4)."""
-    width, regions = 256, things + 1
-    return UPSNet(
-        transform=transform,
-        backbone=backbone,
-        pyramid=FeaturePyramid(channels=[256, 512, 1024, 2048], width=width, context=context),
-        rpn=RegionProposalNetwork(
-            width=width,
-            anchors=Anchors(STRIDES, scale=8, ratios=RATIOS),
-            pre_nms=1000,
-            post_nms=1000,
-            nms_threshold=0.7,
-        ),
-        box_head=BoxHead(in_channels=width, side=7, width=1024, classes=regions),
-        mask_head=MaskHead(in_channels=width, side=14, width=256, depth=4, classes=regions),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.6, nms_threshold=0.5, limit=100),
-        semantic_head=SemanticHead(widths=semantic_widths, classes=stuff + things),
-        panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
-        segments=Segments(stuff=stuff, stuff_area_limit=stuff_area_limit),
-        canonical_side=224.0,
-    )
-
-
-def on_coco(backbone: nn.Module, stuff: int, things: int, short_side: int, long_side: int) -> UPSNet:
-    """A network as published for COCO."""
-    return published(
-        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=backbone,
-        context=True,
-        semantic_widths=[256, 256, 128, 128],
-        stuff=stuff,
-        things=things,
-        stuff_area_limit=4096,
-    )
-
-
-def on_cityscapes(backbone: nn.Module, stuff: int, things: int, short_side: int, long_side: int) -> UPSNet:
-    """A network as published for Cityscapes."""
-    return published(
-        transform=ImageTransform(mean=RGB_MEAN, std=NO_STD, short_side=short_side, long_side=long_side),
-        backbone=backbone,
-        context=False,
-        semantic_widths=[256, 128, 128],
-        stuff=stuff,
-        things=things,
-        stuff_area_limit=2048,
-    )
-
-
-def coco_r50(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
-    """UPSNet-50 on COCO: PQ 42.5 on val2017."""
-    backbone = ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm)
-    return on_coco(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
-
-
-def coco_r101_dcn(stuff: int = 53, things: int = 80, short_side: int = 800, long_side: int = 1333) -> UPSNet:
-    """UPSNet-101 with deformable C3..C5 on COCO: PQ 46.6 on test-dev. Its test scale is fixed (quirk Q1 not kept)."""
-    backbone = ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm, deformable_from=3)
-    return on_coco(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
-
-
-def cityscapes_r50(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
-    """UPSNet-50 on Cityscapes: PQ 59.3 on val."""
-    backbone = ResNet(blocks=(3, 4, 6, 3), norm=FrozenNorm)
-    return on_cityscapes(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
-
-
-def cityscapes_r101_w_coco(stuff: int = 11, things: int = 8, short_side: int = 1024, long_side: int = 2048) -> UPSNet:
-    """UPSNet-101 on Cityscapes from COCO weights: PQ 61.8 on val with multi-scale testing."""
-    backbone = ResNet(blocks=(3, 4, 23, 3), norm=FrozenNorm)
-    return on_cityscapes(backbone, stuff=stuff, things=things, short_side=short_side, long_side=long_side)
-
-
-def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_side: int = 640) -> UPSNet:
-    """A small UPSNet for 480 x 360 street photos, trainable from scratch.
-
-    Norms are group norms (Wu & He 2018), offsets are bounded. Anchors are half the published size and pooling takes
-    finer levels: two thirds of CamVid's things are below 32 x 32 pixels. A stuff limit of 256 keeps poles and signs.
-    """
-    width, regions = 96, things + 1
-    norm = partial(nn.GroupNorm, 16)
-    return UPSNet(
-        transform=ImageTransform(mean=RGB_MEAN, std=[58.0, 57.0, 57.0], short_side=short_side, long_side=long_side),
-        backbone=ResNet(blocks=(2, 2, 3, 2), norm=norm, width=32, deformable_from=5, offset_limit=8.0),
-        pyramid=FeaturePyramid(channels=[128, 256, 512, 1024], width=width, context=True, norm=norm),
-        rpn=RegionProposalNetwork(
-            width=width,
-            anchors=Anchors(STRIDES, scale=4, ratios=RATIOS),
-            pre_nms=500,
-            post_nms=300,
-            nms_threshold=0.7,
-            norm=norm,
-        ),
-        box_head=BoxHead(in_channels=width, side=7, width=256, classes=regions, norm=norm),
-        mask_head=MaskHead(in_channels=width, side=14, width=96, depth=2, classes=regions, norm=norm),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.5, nms_threshold=0.5, limit=100),
-        semantic_head=SemanticHead(widths=[width, width, 64], classes=stuff + things, norm=norm, offset_limit=8.0),
-        panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
-        segments=Segments(stuff=stuff, stuff_area_limit=256),
-        canonical_side=112.0,
-    )
-
-
-CONFIGURATIONS: dict[str, Callable[..., UPSNet]] = {
-    "coco_r50": coco_r50,
-    "coco_r101_dcn": coco_r101_dcn,
-    "cityscapes_r50": cityscapes_r50,
-    "cityscapes_r101_w_coco": cityscapes_r101_w_coco,
-    "camvid_demo": camvid_demo,
-}
+def by_image(drawn: Drawn, counts: list[int], most: list[int]) -> list[Detections]:
+    """The candidates of each image; spare ones come last and are left out."""
+    results: list[Detections] = []
+    first = 0
+    for i, count in enumerate(counts):
+        last = first + count
+        boxes, scores, classes = drawn.boxes[first:last], drawn.scores[first:last], drawn.classes[first:last]
+        results.append(Detections(boxes, scores, classes, drawn.mask_logits[first:last], most[i]))
+        first = last
+    return results

@@ -12,7 +12,8 @@ from torch import Tensor
 from model import archive
 from model.convert import convert_weights
 from model.network.backbone import fold_norms
-from model.network.upsnet import CONFIGURATIONS, UPSNet
+from model.network.configurations import CONFIGURATIONS
+from model.network.upsnet import UPSNet
 from tests.parity.conftest import published_weights, read_arrays
 
 

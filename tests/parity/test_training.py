@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from model.convert import convert_weights, our_name
-from model.network.upsnet import UPSNet, coco_r50
+from model.network.configurations import coco_r50
+from model.network.upsnet import UPSNet
 from model.ops import source_indices
 from model.training import targets
 from model.training.dataset import Sample

@@ -10,6 +10,7 @@ from model.kernels import masks
 from model.kernels.panoptic import float_bits
 from model.network import plain
 from tests.model.kernels.occupancy import kernels_that_run_well
+from tests.model.network.examples import panoptic_case
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -52,6 +53,18 @@ def test_masks_over_many_blocks_are_dropped_as_the_plain_head_does() -> None:
     assert size * size > masks.PIXELS * masks.BLOCKS
     assert plain.prune_masks(boxes, logits, classes, 0.3, size, size)[0] == [0, 2]
     assert kept_of_one_image(boxes, logits, classes, size) == [0, 2]
+
+
+def test_more_masks_than_a_program_looks_at_at_once_are_dropped_as_the_plain_head_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(masks, "BLOCKS", 2)  # an interpreter is slow
+    count, size = 42, 48
+    _, found = panoptic_case(5, count)
+    boxes, classes = found.boxes.div(3), 1 + torch.arange(count) % 2
+    kept = plain.prune_masks(boxes, found.mask_logits, classes, 0.3, size, size)[0]
+    assert 0 < sum(i >= masks.LANES for i in kept) < count - masks.LANES, "none is dropped, or all"
+    assert kept_of_one_image(boxes, found.mask_logits, classes, size) == kept
 
 
 def test_a_picture_without_things_compiles_the_removal_of_masks(monkeypatch: pytest.MonkeyPatch) -> None:

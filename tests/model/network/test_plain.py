@@ -2,6 +2,7 @@
 
 import torch
 
+from model.network.configurations import camvid_demo
 from model.network.convolution import Convolution
 from model.network.deformable import DeformableConv
 from model.network.instance_head import MaskHead
@@ -15,7 +16,6 @@ from model.network.plain import (
     plainly,
     prune_masks,
 )
-from model.network.upsnet import camvid_demo
 from tests.model.network.examples import panoptic_case
 
 

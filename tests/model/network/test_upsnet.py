@@ -10,7 +10,8 @@ from torch import Tensor
 from model.archive import cast_weights, load, script
 from model.benchmark.__main__ import sample_images
 from model.benchmark.random_weights import StandIns
-from model.network.upsnet import CONFIGURATIONS, UPSNet, camvid_demo
+from model.network.configurations import camvid_demo
+from model.network.upsnet import UPSNet
 from model.predictor import compute_in_full
 from model.training.initialise import initialise
 from tests.paths import DEMO
@@ -67,7 +68,9 @@ def test_its_steps_give_the_answer_of_forward_scripted_too(network: UPSNet) -> N
         for form in (network, scripted):
             batch = form.prepare(images)
             located = form.locate(batch.pixels, batch.limits)
-            for found in (form.finish(located, batch), form(images)):
+            counts, most = form.count(located)
+            drawn = form.draw(located, form.rows(located, counts))
+            for found in (form.finish(located, drawn, counts, most, batch), form(images)):
                 for ours, theirs in zip(found, wanted, strict=True):
                     for name in theirs._fields:
                         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
@@ -77,32 +80,10 @@ def test_located_things_are_known_by_number_and_by_the_most_of_a_class(network: 
     with torch.inference_mode():
         batch = network.prepare(sample_images(64, 64, 2, "cpu"))
         located = network.locate(batch.pixels, batch.limits)
-        drawn = network.draw(located.pyramid, located.detections, located.levels)
+        drawn = network.panoptic_detections(located)
     assert [len(each.boxes) for each in drawn] == located.detections.counts.tolist() == [4, 4]
     assert [each.max_per_class for each in drawn] == located.detections.most_of_a_class.tolist() == [4, 4]
     assert all(each.mask_logits.shape == (4, 28, 28) for each in drawn)
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "regions", "blocks", "scale"),
-    [
-        ("coco_r50", 133, 81, 6, (800, 1333)),
-        ("coco_r101_dcn", 133, 81, 23, (800, 1333)),
-        ("cityscapes_r50", 19, 9, 6, (1024, 2048)),
-        ("cityscapes_r101_w_coco", 19, 9, 23, (1024, 2048)),
-        ("camvid_demo", 11, 4, 3, (360, 640)),
-    ],
-)
-def test_each_configuration_has_its_published_numbers(
-    name: str, classes: int, regions: int, blocks: int, scale: tuple[int, int]
-) -> None:
-    with torch.device("meta"):  # no weights are made
-        network = CONFIGURATIONS[name]()
-    assert network.semantic_head.logits.out_channels == classes
-    assert network.box_head.logits.out_features == network.mask_head.logits.out_channels == regions
-    assert network.panoptic_head.stuff == network.segments.stuff == classes - regions + 1
-    assert len(network.backbone.c4) == blocks
-    assert (network.transform.short_side, network.transform.long_side) == scale
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from model.checkpoint import Checkpoint, CheckpointError, build_network
 from model.interface import categories
 from model.interface.categories import Labels
-from model.network.upsnet import coco_r50
+from model.network.configurations import coco_r50
 from model.training.initialise import initialise, load_backbone, load_network, map_classes
 from tests.paths import DEMO
 

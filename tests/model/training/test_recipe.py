@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.network.upsnet import CONFIGURATIONS
+from model.network.configurations import CONFIGURATIONS
 from model.training.recipe import RECIPES
 
 
