@@ -1,39 +1,43 @@
-"""CUDA graphs: what the network does before the host first waits, launched at once for each shape of batch."""
+"""CUDA graphs: many small kernels of the network launched at once, for each shape of work."""
 
 import logging
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from model.archive import Scripted
 
+CUTS = ("prepare", "locate", "count", "rows", "draw", "finish")
+"""Methods of the network, in the order of its work; `locate` and `draw` become graphs."""
 SHARE = 0.1  # of the GPU's memory for what graphs read and write; those that were not used for longest are dropped
 log = logging.getLogger(__name__)
-CUTS = ("prepare", "locate", "finish")  # methods of the network, in the order of its work
 
 
-class Graph(NamedTuple):
-    """One shape's graph.
+@dataclass
+class Graph:
+    """The work of one shape.
 
     Attributes:
-        replay: what launches it.
-        pixels: the memory that it reads a batch's pixels from.
-        limits: the memory that it reads their limits from.
-        located: what it writes.
+        replay: what launches it; None until it is captured.
+        given: the memory that it reads.
+        found: what it writes.
+        drawings: of a batch's graph, those that draw its masks, by their number.
     """
 
-    replay: Any
-    pixels: Tensor
-    limits: Tensor
-    located: Any
+    replay: Callable[[], object] | None = None
+    given: tuple[Tensor, ...] = ()
+    found: Any = None
+    drawings: dict[int, "Graph"] = field(default_factory=dict)
 
 
 class Graphs:
-    """A network on a GPU that replays a graph for a shape of batch that it has seen before.
+    """A network on a GPU that replays a graph for a shape that it has seen before.
 
-    An answer is read before the next batch begins, so the graphs share their memory.
+    An answer is on the host before the next batch begins, so the graphs share their memory.
 
     Args:
         network: a network of an archive that can be cut, see `can_be_cut`.
@@ -43,52 +47,66 @@ class Graphs:
     def __init__(self, network: Scripted, total_memory: int) -> None:
         self._network = network
         self._graphs: OrderedDict[tuple[int, ...], Graph] = OrderedDict()
-        self._seen: set[tuple[int, ...]] = set()
         self._usable = True
         self._budget = SHARE * total_memory
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, images: list[Tensor]) -> list[Any]:
         """The network's answers for images of one padded size."""
+        network = self._network
         with torch.cuda.device(images[0].device):
-            batch = self._network.prepare(images)
-            graph = self._graph(tuple(batch.pixels.shape), batch)
-            if graph is None:
-                located = self._network.locate(batch.pixels, batch.limits)
+            batch = network.prepare(images)
+            shape = tuple(batch.pixels.shape)
+            graph = self._graphs.setdefault(shape, Graph())
+            self._graphs.move_to_end(shape)
+            located = self._run(graph, network.locate, batch.pixels, batch.limits)
+            counts, most = network.count(located)
+            rows = network.rows(located, counts)
+            if graph.replay is None:
+                drawn = network.draw(located, rows)
             else:
-                graph.pixels.copy_(batch.pixels)
-                graph.limits.copy_(batch.limits)
-                graph.replay()
-                located = graph.located
-            return self._network.finish(located, batch)  # type: ignore[no-any-return]
+                drawing = graph.drawings.setdefault(len(rows), Graph())
+                drawn = self._run(drawing, lambda rows: network.draw(graph.found, rows), rows)
+            answers = network.finish(located, drawn, counts, most, batch)
+            self._make_room()
+            return answers  # type: ignore[no-any-return]
 
-    def _graph(self, shape: tuple[int, ...], batch: Any) -> Graph | None:
-        """The graph of a shape; None the first time, when kernels are compiled, and where none can be made."""
-        if shape not in self._graphs and self._usable and shape in self._seen:
+    def _run(self, graph: Graph, work: Callable[..., Any], *given: Tensor) -> Any:
+        """The work on some tensors: the first time as it is, which compiles kernels, then captured, then replayed."""
+        if graph.replay is None:
+            if not graph.given or not self._usable:
+                graph.given = given
+                return work(*given)
             try:
-                self._graphs[shape] = self._capture(batch)
+                self._capture(graph, work, given)
             except RuntimeError as error:  # no memory, or an operator that waits
                 self._usable = False
-                self._graphs.clear()
                 log.warning("CUDA graphs are not used from here on: %s", str(error).strip().splitlines()[-1])
-            while sum(map(_held, self._graphs.values())) > self._budget and len(self._graphs) > 1:
-                self._graphs.popitem(last=False)
-        self._seen.add(shape)
-        if shape in self._graphs:
-            self._graphs.move_to_end(shape)
-        return self._graphs.get(shape)
+                return work(*given)
+        for mine, theirs in zip(graph.given, given, strict=True):
+            mine.copy_(theirs)
+        assert graph.replay is not None
+        graph.replay()
+        return graph.found
 
-    def _capture(self, batch: Any) -> Graph:
-        pixels, limits = batch.pixels.clone(), batch.limits.clone()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            located = self._network.locate(pixels, limits)
-        return Graph(graph.replay, pixels, limits, located)
+    def _capture(self, graph: Graph, work: Callable[..., Any], given: tuple[Tensor, ...]) -> None:
+        captured, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in given)
+        with torch.cuda.graph(captured, pool=self._pool, capture_error_mode="thread_local"):
+            found = work(*kept)
+        graph.given, graph.found, graph.replay = kept, found, captured.replay
+
+    def _make_room(self) -> None:
+        """Drop graphs that were not used for longest."""
+        while len(self._graphs) > 1 and sum(map(_held, self._graphs.values())) > self._budget:
+            self._graphs.popitem(last=False)
 
 
 def _held(graph: Graph) -> int:
-    """Bytes that a graph keeps from others: what it reads and what it writes."""
-    kept = [graph.pixels, graph.located.logits, *graph.located.pyramid]
+    """Bytes that a batch's graph keeps from others: what it reads and most of what it writes."""
+    kept = list(graph.given)
+    if graph.replay is not None:
+        kept += [graph.found.logits, *graph.found.pyramid]
+        kept += [drawing.found.mask_logits for drawing in graph.drawings.values() if drawing.replay is not None]
     return sum(tensor.numel() * tensor.element_size() for tensor in kept)
 
 

@@ -63,12 +63,13 @@ def stage_runs(network: UPSNet, images: list[Tensor]) -> dict[str, Run]:
     stages = network.backbone(batch.pixels)
     pyramid = network.pyramid(stages)
     proposals = network.rpn(pyramid, batch.limits)
+    logits = network.semantic_head(pyramid)
 
     def detect() -> list[Detections]:
-        return network.panoptic_detections(pyramid, network.predict_boxes(pyramid, proposals, batch.limits))
+        predictions = network.predict_boxes(pyramid, proposals, batch.limits)
+        return network.panoptic_detections(network.candidates_of(pyramid, predictions, logits))
 
     detections = detect()
-    logits = network.semantic_head(pyramid).float()
     decision = network.panoptic_head(logits, detections)
     return {
         "transform": lambda: network.transform(images, network.dtype()),

@@ -112,6 +112,22 @@ class Located(NamedTuple):
     levels: Tensor
 
 
+class Drawn(NamedTuple):
+    """Detected things of a batch with their masks, image by image; on a GPU a few spare rows follow.
+
+    Attributes:
+        boxes: (R, 4) float32, xyxy in pixels of the resized image.
+        scores: (R,) float32.
+        classes: (R,) int64.
+        mask_logits: (R, 28, 28) float32, of the detected class.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    mask_logits: Tensor
+
+
 class Detections(NamedTuple):
     """Detected things of one image.
 

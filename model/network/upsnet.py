@@ -16,8 +16,8 @@ from model.network.structures import (
     Batch,
     BoxPredictions,
     Detections,
+    Drawn,
     Located,
-    PaddedDetections,
     Panoptic,
     Proposals,
     Pyramid,
@@ -78,11 +78,13 @@ class UPSNet(nn.Module):
             One `Panoptic` for each image, at its own size, on the host. It depends on that image alone.
         """
         batch = self.prepare(images)
-        return self.finish(self.locate(batch.pixels, batch.limits), batch)
+        located = self.locate(batch.pixels, batch.limits)
+        counts, most = self.count(located)
+        return self.finish(located, self.draw(located, self.rows(located, counts)), counts, most, batch)
 
     @torch.jit.export
     def prepare(self, images: list[Tensor]) -> Batch:
-        """The batch that `locate` and `finish` take."""
+        """The batch that `locate` and `finish` take: with `count`, `rows` and `draw`, `forward` in pieces."""
         return self.transform(images, self.dtype())  # type: ignore[no-any-return]
 
     @torch.jit.export
@@ -94,15 +96,45 @@ class UPSNet(nn.Module):
             limits: (N, 4) of `Batch`.
         """
         pyramid = self.features(pixels)
-        logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, limits), limits)
-        found = self.candidates.panoptic(predictions.boxes, predictions.scores)
-        return Located(pyramid, logits, found, self.levels(found.boxes))
+        return self.candidates_of(pyramid, predictions, self.semantic_head(pyramid))
 
     @torch.jit.export
-    def finish(self, located: Located, batch: Batch) -> list[Panoptic]:
-        """The answers of `forward`."""
-        detections = self.draw(located.pyramid, located.detections, located.levels)
+    def count(self, located: Located) -> tuple[list[int], list[int]]:
+        """How many candidates each image has, and its most frequent class: the host waits to know."""
+        known = ops.to_host(torch.stack([located.detections.counts, located.detections.most_of_a_class]))
+        counts: list[int] = known[0].tolist()
+        most: list[int] = known[1].tolist()
+        return counts, most
+
+    @torch.jit.export
+    def rows(self, located: Located, counts: list[int]) -> Tensor:
+        """Which of all rows of `located.detections` are candidates: (R,) float32; on a GPU some are spare."""
+        most = located.detections.boxes.size(1)
+        rows: list[float] = []
+        for i, count in enumerate(counts):
+            rows += [float(i * most + k) for k in range(count)]
+        rows += [0.0] * ops.spare_rows(len(rows), located.logits)
+        return ops.numbers(rows, located.logits)
+
+    @torch.jit.export
+    def draw(self, located: Located, rows: Tensor) -> Drawn:
+        """The candidates of some rows, with their masks: the same work for every batch with so many."""
+        found, chosen = located.detections, rows.long()
+        boxes, scores = found.boxes.flatten(0, 1)[chosen], found.scores.flatten()[chosen]
+        classes, levels = found.classes.flatten()[chosen], located.levels.flatten()[chosen]
+        images = torch.div(chosen, found.boxes.size(1), rounding_mode="floor").to(boxes.dtype)
+        pyramid = located.pyramid
+        features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
+        pooled = ops.roi_align(features, torch.cat([images[:, None], boxes], 1), levels, self.mask_head.side)
+        return Drawn(boxes, scores, classes, self.mask_head.of_class(pooled, classes))
+
+    @torch.jit.export
+    def finish(
+        self, located: Located, drawn: Drawn, counts: list[int], most: list[int], batch: Batch
+    ) -> list[Panoptic]:
+        """The answers of `forward`; `counts` and `most` as `count` gives them."""
+        detections = by_image(drawn, counts, most)
         decision = self.panoptic_head(located.logits, detections)
         return unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
 
@@ -116,12 +148,12 @@ class UPSNet(nn.Module):
         """The answers of `forward`, with the semantic map and the instance detections, for evaluation."""
         batch = self.prepare(images)
         pyramid = self.features(batch.pixels)
-        logits = self.semantic_head(pyramid)
         predictions = self.predict_boxes(pyramid, self.rpn(pyramid, batch.limits), batch.limits)
-        detections = self.panoptic_detections(pyramid, predictions)
+        located = self.candidates_of(pyramid, predictions, self.semantic_head(pyramid))
+        detections = self.panoptic_detections(located)
         instances = self.instance_detections(pyramid, predictions)
-        decision = self.panoptic_head(logits, detections)
-        panoptics = unpack(self.segments(decision, logits, detections, batch), batch.original_sizes)
+        decision = self.panoptic_head(located.logits, detections)
+        panoptics = unpack(self.segments(decision, located.logits, detections, batch), batch.original_sizes)
         results: list[Analysis] = []
         for i, panoptic in enumerate(panoptics):
             semantic = ops.to_original(decision.semantic[i], batch.sizes[i], batch.scales[i], batch.original_sizes[i])
@@ -150,40 +182,16 @@ class UPSNet(nn.Module):
         scores = logits.float().softmax(1).view(real.size(0), real.size(1), -1)
         return BoxPredictions(boxes, scores * real[..., None])
 
-    def panoptic_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
-        """Detections for the panoptic head, at least one an image."""
+    def candidates_of(self, pyramid: Pyramid, predictions: BoxPredictions, logits: Tensor) -> Located:
+        """The candidates for the panoptic head, beside the semantic logits."""
         found = self.candidates.panoptic(predictions.boxes, predictions.scores)
-        return self.draw(pyramid, found, self.levels(found.boxes))
+        levels = pyramid_levels(found.boxes.flatten(0, 1), self.canonical_side).view(found.classes.shape)
+        return Located(pyramid, logits, found, levels)
 
-    def levels(self, boxes: Tensor) -> Tensor:
-        """The level that each box is pooled from: (N, K, 4) -> (N, K)."""
-        return pyramid_levels(boxes.flatten(0, 1), self.canonical_side).view(boxes.size(0), -1)
-
-    def draw(self, pyramid: Pyramid, padded: PaddedDetections, levels: Tensor) -> list[Detections]:
-        """Detections with their masks. The host waits once, to learn how many there are."""
-        known = ops.to_host(torch.stack([padded.counts, padded.most_of_a_class]))
-        counts: list[int] = known[0].tolist()
-        max_per_class: list[int] = known[1].tolist()
-        most = padded.boxes.size(1)
-        rows: list[float] = []
-        for i, count in enumerate(counts):
-            rows += [float(i * most + k) for k in range(count)]
-        rows += [0.0] * ops.spare_rows(len(rows), padded.boxes)
-        chosen = ops.numbers(rows, padded.boxes).long()
-        boxes, scores = padded.boxes.flatten(0, 1)[chosen], padded.scores.flatten()[chosen]
-        classes, levels = padded.classes.flatten()[chosen], levels.flatten()[chosen]
-        images = torch.div(chosen, most, rounding_mode="floor").to(boxes.dtype)
-        features = [pyramid.p2, pyramid.p3, pyramid.p4, pyramid.p5]
-        pooled = ops.roi_align(features, torch.cat([images[:, None], boxes], 1), levels, self.mask_head.side)
-        masks = self.mask_head.of_class(pooled, classes)
-        results: list[Detections] = []
-        first = 0
-        for i, count in enumerate(counts):
-            last = first + count
-            mine = boxes[first:last], scores[first:last], classes[first:last], masks[first:last]
-            results.append(Detections(mine[0], mine[1], mine[2], mine[3], max_per_class[i]))
-            first = last
-        return results
+    def panoptic_detections(self, located: Located) -> list[Detections]:
+        """Detections for the panoptic head, at least one an image."""
+        counts, most = self.count(located)
+        return by_image(self.draw(located, self.rows(located, counts)), counts, most)
 
     def instance_detections(self, pyramid: Pyramid, predictions: BoxPredictions) -> list[Detections]:
         """Detections of each image for instance segmentation; none where nothing is found."""
@@ -198,3 +206,15 @@ class UPSNet(nn.Module):
         pooled = pool(pyramid, boxes, self.mask_head.side, self.canonical_side)
         drawn = self.mask_head.of_class(pooled, classes)
         return list(drawn.split([len(b) for b in boxes]))
+
+
+def by_image(drawn: Drawn, counts: list[int], most: list[int]) -> list[Detections]:
+    """The candidates of each image; spare ones come last and are left out."""
+    results: list[Detections] = []
+    first = 0
+    for i, count in enumerate(counts):
+        last = first + count
+        boxes, scores, classes = drawn.boxes[first:last], drawn.scores[first:last], drawn.classes[first:last]
+        results.append(Detections(boxes, scores, classes, drawn.mask_logits[first:last], most[i]))
+        first = last
+    return results

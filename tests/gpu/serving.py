@@ -20,11 +20,10 @@ import torch
 from PIL import Image
 
 from model import archive, export
+from model.benchmark.random_weights import random_network
 from model.checkpoint import Checkpoint
 from model.interface import categories
-from model.network.configurations import CONFIGURATIONS
 from model.predictor import Predictor
-from model.training.initialise import initialise
 from tests.gpu.measure import Bench
 from tests.gpu.rows import Row
 from tests.paths import DEMO, EXAMPLES, ROOT
@@ -42,10 +41,8 @@ def demo(bench: Bench) -> Iterator[Row]:
 def random_weights(bench: Bench) -> Iterator[Row]:
     """A network with random weights: UPSNet-50 on COCO, or a small one on a CPU."""
     name, labels = bench.configuration, categories.load(bench.configuration.split("_")[0])
-    torch.manual_seed(0)
-    network = CONFIGURATIONS[name]()
-    initialise(network)
     scale = {"short_side": min(bench.size), "long_side": max(bench.size)}
+    network = random_network(name, **scale, instances=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "random.pt")
         checkpoint = Checkpoint(name, labels, network.state_dict(), test_scale=scale)

@@ -45,6 +45,9 @@ def test_answers_are_those_of_the_network_again_and_again(served: archive.Script
         for images, answers in zip(batches, wanted, strict=True):
             assert equal(graphs(images), answers)
     assert len(graphs._graphs) == len({(len(images), images[0].size(1)) for images in batches})
+    assert all(
+        graph.replay and any(each.replay for each in graph.drawings.values()) for graph in graphs._graphs.values()
+    )
 
 
 @pytest.mark.gpu
@@ -65,7 +68,8 @@ def test_what_cannot_be_captured_is_answered_without_a_graph(
     served: archive.Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Waits:
-        prepare, finish = served.prepare, served.finish
+        prepare, count, rows, finish = served.prepare, served.count, served.rows, served.finish
+        draw = served.draw
 
         def locate(self, pixels: Tensor, limits: Tensor) -> Any:
             float(pixels.amax())  # a wait, which no capture allows

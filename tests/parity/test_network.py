@@ -125,8 +125,11 @@ def test_detections_end_to_end(fixture: Fixture, path: str) -> None:
     proposals = Proposals(arrays["proposals"][:, 1:], arrays["proposal_scores"])
     with torch.inference_mode():
         predictions = network.predict_boxes(fixture.pyramid, [proposals], fixture.batch.limits)
-        detect = network.panoptic_detections if path == "pan_cand" else network.instance_detections
-        found = detect(fixture.pyramid, predictions)[0]
+        if path == "pan_cand":
+            logits = network.semantic_head(fixture.pyramid)
+            found = network.panoptic_detections(network.candidates_of(fixture.pyramid, predictions, logits))[0]
+        else:
+            found = network.instance_detections(fixture.pyramid, predictions)[0]
     boxes = arrays[f"{path}_boxes"][:, 1:]
     assert len(found.boxes) == len(boxes)
     order = match(found.boxes, found.classes, boxes, arrays[f"{path}_classes"])

@@ -68,7 +68,9 @@ def test_its_steps_give_the_answer_of_forward_scripted_too(network: UPSNet) -> N
         for form in (network, scripted):
             batch = form.prepare(images)
             located = form.locate(batch.pixels, batch.limits)
-            for found in (form.finish(located, batch), form(images)):
+            counts, most = form.count(located)
+            drawn = form.draw(located, form.rows(located, counts))
+            for found in (form.finish(located, drawn, counts, most, batch), form(images)):
                 for ours, theirs in zip(found, wanted, strict=True):
                     for name in theirs._fields:
                         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
@@ -78,7 +80,7 @@ def test_located_things_are_known_by_number_and_by_the_most_of_a_class(network: 
     with torch.inference_mode():
         batch = network.prepare(sample_images(64, 64, 2, "cpu"))
         located = network.locate(batch.pixels, batch.limits)
-        drawn = network.draw(located.pyramid, located.detections, located.levels)
+        drawn = network.panoptic_detections(located)
     assert [len(each.boxes) for each in drawn] == located.detections.counts.tolist() == [4, 4]
     assert [each.max_per_class for each in drawn] == located.detections.most_of_a_class.tolist() == [4, 4]
     assert all(each.mask_logits.shape == (4, 28, 28) for each in drawn)
