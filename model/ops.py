@@ -175,18 +175,7 @@ def segments(
         its pixels of its softmax at stride 4.
     """
     packed: Tensor = torch.ops.upsnet.segments(
-        channels,
-        semantic,
-        logits,
-        classes,
-        scores,
-        order,
-        counts,
-        sizes,
-        scales,
-        originals,
-        stuff,
-        stuff_area_limit,
+        channels, semantic, logits, classes, scores, order, counts, sizes, scales, originals, stuff, stuff_area_limit
     )
     return packed
 

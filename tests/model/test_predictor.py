@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from model import archive, ops
+from model import ops
 from model.archive import ArchiveError
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
@@ -30,7 +29,6 @@ from model.predictor import (
     to_tensor,
     unpack,
 )
-from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
     (
@@ -280,58 +278,3 @@ def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:
         Segment(2, 24, "man", True, 1.0, 1, (2, 0, 1, 1)),
     )
     assert analysis.category_ids.tolist() == [24, 26]
-
-
-def photo(name: str) -> np.ndarray:
-    return np.asarray(Image.open(EXAMPLES / name))
-
-
-@pytest.mark.parametrize("name", ["china.jpg", "china_small.jpg"])
-def test_half_precision_has_the_segments_of_float32(name: str) -> None:
-    """Run by the CPU: what a device computes in, up to the order of its sums."""
-    image = to_tensor(photo(name), "cpu")
-    full, half = archive.load(DEMO)[0], archive.load(DEMO)[0]
-    archive.cast_weights(half, torch.float16)
-    with torch.inference_mode():
-        wanted, found = full([image])[0], half([image])[0]
-    assert found.classes.tolist() == wanted.classes.tolist()
-    assert float((found.segment_ids == wanted.segment_ids).float().mean()) >= 0.999
-
-
-@pytest.mark.parametrize(
-    ("name", "segments"),
-    [
-        (
-            "china_small.jpg",
-            [
-                (1, "sky", 29241, (0, 0, 320, 166), 0.9214),
-                (2, "building", 12088, (0, 29, 194, 184), 0.632),
-                (6, "tree", 19327, (0, 0, 320, 214), 0.8146),
-                (7, "sign", 6278, (0, 67, 168, 147), 0.5757),
-                (8, "fence", 1045, (33, 152, 203, 62), 0.4091),
-            ],
-        ),
-        (
-            "coffee_small.jpg",
-            [
-                (9, "car", 2198, (0, 0, 71, 45), 0.9625),
-                (9, "car", 894, (79, 196, 64, 18), 0.7462),
-                (9, "car", 3587, (96, 10, 112, 44), 0.5488),
-                (1, "sky", 1088, (96, 22, 224, 71), 0.6421),
-                (2, "building", 28457, (0, 0, 320, 214), 0.6977),
-                (6, "tree", 23631, (0, 0, 320, 214), 0.7601),
-                (7, "sign", 7590, (42, 44, 212, 154), 0.6648),
-            ],
-        ),
-    ],
-)
-def test_the_bundled_archive_answers_the_bundled_photos_as_ever(
-    name: str, segments: list[tuple[int, str, int, tuple[int, int, int, int], float]]
-) -> None:
-    """Another CPU rounds otherwise: a few pixels at the edges of segments may differ."""
-    found = Predictor(DEMO, "cpu").predict([photo(name)])[0].segments
-    assert [(segment.category_id, segment.category) for segment in found] == [wanted[:2] for wanted in segments]
-    for segment, (_, _, area, box, score) in zip(found, segments, strict=True):
-        assert segment.area == pytest.approx(area, abs=20)
-        assert segment.bbox == pytest.approx(box, abs=4)
-        assert segment.score == pytest.approx(score, abs=0.002)
