@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from model import ops
+from model import archive, ops
 from model.archive import ArchiveError
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
@@ -29,6 +30,7 @@ from model.predictor import (
     to_tensor,
     unpack,
 )
+from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
     (
@@ -278,3 +280,15 @@ def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:
         Segment(2, 24, "man", True, 1.0, 1, (2, 0, 1, 1)),
     )
     assert analysis.category_ids.tolist() == [24, 26]
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "china_small.jpg"])
+def test_half_precision_has_the_segments_of_float32(name: str) -> None:
+    """Run by the CPU: what a device computes in, up to the order of its sums."""
+    image = to_tensor(np.asarray(Image.open(EXAMPLES / name)), "cpu")
+    full, half = archive.load(DEMO)[0], archive.load(DEMO)[0]
+    archive.cast_weights(half, torch.float16)
+    with torch.inference_mode():
+        wanted, found = full([image])[0], half([image])[0]
+    assert found.classes.tolist() == wanted.classes.tolist()
+    assert float((found.segment_ids == wanted.segment_ids).float().mean()) >= 0.999
