@@ -1,5 +1,8 @@
 """Convolution on a CPU; large ones of 3 x 3 with a quarter of the multiplications (Lavin & Gray 2016)."""
 
+import functools
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,10 +19,36 @@ def convolution(
         large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
         if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
             found = winograd(features, weight, bias)
+        elif relu and features.dtype == torch.float32 and features.numel() > 0 and has_fused():
+            return fused(features, weight, bias, other, stride)
         else:
             found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
         found = found if other is None else found.add_(other)
     return F.relu_(found) if relu else found
+
+
+def fused(features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, stride: int) -> Tensor:
+    """A convolution, the sum with another tensor where there is one, and a ReLU, in one pass of oneDNN.
+
+    torch's compiler calls these operators; their numbers are those of the separate passes.
+    """
+    where = [weight.size(2) // 2] * 2, [stride] * 2, [1, 1], 1  # padding, stride, dilation, groups
+    library = torch.ops.mkldnn
+    if other is None:
+        return library._convolution_pointwise(features, weight, bias, *where, "relu", [], "")  # type: ignore[no-any-return]
+    sum_and_relu: tuple[Any, ...] = ("add", 1.0, "relu", [], "")
+    found: Tensor = library._convolution_pointwise.binary(features, other, weight, bias, *where, *sum_and_relu)
+    return found
+
+
+@functools.cache
+def has_fused() -> bool:
+    """Whether this torch and processor have `fused`; a small one is tried."""
+    one = torch.ones((1, 1, 1, 1))
+    try:
+        return torch.backends.mkldnn.is_available() and float(fused(one, one, one[0, 0, 0], one, 1)) == 3
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def winograd(features: Tensor, weight: Tensor, bias: Tensor | None, tiles: int = 256) -> Tensor:

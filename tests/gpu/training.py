@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from model.benchmark.random_weights import settle
 from model.checkpoint import Checkpoint, build_network
 from model.datasets.load import load_annotations
 from model.training.dataset import PanopticDataset
@@ -27,6 +28,7 @@ def trainer(bench: Bench, recipe: Recipe, folder: Path, size: tuple[int, int]) -
     torch.manual_seed(0)
     network = build_network(recipe.configuration, annotations.categories)
     initialise(network)
+    settle(network)  # else the first loss of a deep network is not finite
     dataset = PanopticDataset(
         annotations, recipe, build_network(recipe.configuration, annotations.categories).transform
     )

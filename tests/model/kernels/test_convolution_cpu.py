@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.archive import quiet
+from model.kernels import convolution_cpu
 from model.kernels.convolution_cpu import convolution, rows_around, winograd
 from model.kernels.plain import convolution_torch
 
@@ -75,3 +76,25 @@ def test_scripted_gives_the_same_bits() -> None:
     features, weight, bias = example(2, 5, 3, 8, 13)
     with quiet():
         assert torch.equal(torch.jit.script(winograd)(features, weight, bias), winograd(features, weight, bias))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (7, 2)])
+def test_one_pass_gives_the_numbers_of_several(size: int, stride: int) -> None:
+    if not convolution_cpu.has_fused():
+        pytest.skip("torch has no such convolution for this processor")
+    torch.manual_seed(0)
+    given = torch.randn(2, 16, 9, 11), torch.randn(8, 16, size, size), torch.randn(8)
+    with torch.no_grad():
+        plain = F.conv2d(*given, stride, size // 2)
+        other = torch.randn(plain.shape)
+        assert torch.equal(convolution_cpu.convolution(*given, None, True, stride), plain.relu())
+        found = convolution_cpu.convolution(*given, other, True, stride)
+        torch.testing.assert_close(found, (plain + other).relu(), atol=1e-5, rtol=0)
+
+
+def test_without_onednn_the_passes_are_separate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution_cpu, "has_fused", lambda: False)
+    given = torch.randn(1, 4, 5, 5), torch.randn(4, 4, 3, 3), None
+    with torch.no_grad():
+        found = convolution_cpu.convolution(*given, given[0], True, 1)
+        torch.testing.assert_close(found, (F.conv2d(*given, padding=1) + given[0]).relu())
