@@ -1,5 +1,6 @@
 """The deformable convolution on a GPU, forward only: it multiplies samples without writing them to memory."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -116,10 +117,13 @@ def _forward(  # type: ignore[no-untyped-def]
     tl.store(out + place, total.to(out.dtype.element_ty), mask=written)
 
 
-def tile(outputs: int) -> Tile:
-    """The tile for a number of output channels: all of them if possible, so that each sample is gathered once."""
+def tile(outputs: int, shared: int) -> Tile:
+    """The tile for a number of output channels, and so many bytes of shared memory in a multiprocessor.
+
+    All channels if possible, so that each sample is gathered once; two blocks beside each other if possible.
+    """
     columns = min(max(triton.next_power_of_2(outputs), 16), 256)
-    return Tile(64, 64, columns, 8 if columns == 256 else 4, 3)
+    return Tile(64, 64, columns, 8 if columns == 256 else 4, 3 if shared >= 160 * 1024 else 2)
 
 
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
@@ -136,7 +140,7 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
     out = features.new_empty((count, height, width, outputs))
     pixels = count * height * width
     if pixels > 0:
-        chosen, channels = tile(outputs), table.size(3)
+        chosen, channels = tile(outputs, _shared_memory(table.device)), table.size(3)
         chunk = chosen.bytes // table.element_size()
         grid = (triton.cdiv(pixels, chosen.pixels), triton.cdiv(outputs, chosen.outputs))
         half = features.dtype == torch.float16  # bfloat16 has too few digits for means
@@ -149,3 +153,11 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
             enable_fp_fusion=True,
         )
     return out.permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory in a multiprocessor; on a CPU, where the interpreter runs, there is enough."""
+    if device.type != "cuda":
+        return 2**20
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor)

@@ -37,6 +37,7 @@ TYPES = {name: kind for names, kind in POINTERS.items() for name in names.split(
 COUNTS = {"PIXELS": masks.PIXELS, "BLOCKS": masks.BLOCKS, "SIDE": masks.SIDE}
 ALIGNED = ("channels", "outputs", "padded_height", "padded_width")
 TILE = {"ROWS": segments.ROWS, "COLUMNS": segments.COLUMNS}
+LITTLE_MEMORY = (86, 89, 120)  # 100 KiB of shared memory in a multiprocessor
 EXACT = {"enable_fp_fusion": False}
 DECIDE = {"ROWS": panoptic.ROWS, "COLUMNS": panoptic.COLUMNS, "LANES": panoptic.LANES, "SIDE": masks.SIDE}
 DECIDE |= {"CLASSES": 256}
@@ -51,7 +52,7 @@ SUM = {**EXACT, "types": {"out": "*fp32", "kinds": "i32"}}
 
 def deformable_with(outputs: int, size: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The deformable convolution with so many outputs, in float16 (a size of 2 bytes) or float32."""
-    tile = deformable.tile(outputs)
+    tile = deformable.tile(outputs, 2**20)
     constants = {"PIXELS": tile.pixels, "CHANNELS": tile.bytes // size, "OUTPUTS": tile.outputs}
     constants |= {"RELU": True, "CHUNKS": 256 // (tile.bytes // size), "EVEN": True, "WIDE": False, "HALF": size == 2}
     types = dict.fromkeys(("table", "moves", "weight", "bias", "out"), f"*fp{8 * size}")
@@ -105,6 +106,8 @@ def main(module: str, *capabilities: str) -> None:
             {(i,): [["tt.divisibility", 16]] for i in aligned},
         )
         chosen = {name: option for name, option in options.items() if name != "types"}
+        if kernel is deformable._forward and capability in LITTLE_MEMORY:
+            chosen["num_stages"] = deformable.tile(1, 100 * 1024).stages
         built = triton.compile(source, GPUTarget("cuda", capability, 32), {"enable_fp_fusion": True, **chosen})
         facts = {"kernel": kernel.__name__, "capability": capability, "warps": options.get("num_warps", 4)}
         facts |= {**usage(built.asm["cubin"]), "shared": built.metadata.shared}
