@@ -18,12 +18,15 @@ def compiled(module: str, *capabilities: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def kernels_that_run_well(module: str, *capabilities: int) -> list[str]:
-    """Names of a module's kernels, each of which spills nothing and leaves room for eight warps on each device."""
+def kernels_that_run_well(module: str, *capabilities: int, spilled: int = 0) -> list[str]:
+    """Names of a module's kernels, each of which leaves room for eight warps on each device.
+
+    None spills more than `spilled` bytes of a thread.
+    """
     capabilities = capabilities or (80, 90)
     kernels = compiled(module, *capabilities)
     for kernel in kernels:
-        assert kernel["spilled"] == 0, kernel
+        assert kernel["spilled"] <= spilled, kernel
         blocks = REGISTERS // (32 * kernel["warps"] * kernel["registers"])
         blocks = min(blocks, SHARED[kernel["capability"]] * 1024 // (kernel["shared"] + 1024))
         assert blocks * kernel["warps"] >= 8, kernel
