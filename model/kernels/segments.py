@@ -77,6 +77,19 @@ def _count(  # type: ignore[no-untyped-def]
             current = tl.max(key, 0)
 
 
+@triton.jit
+def _majority(counters, channel, kinds_count, CLASSES: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Pixels of each channel, the most that one semantic class has of them, and that class, the first of equal ones."""
+    area = tl.zeros((256,), dtype=tl.int32)
+    best = tl.zeros((256,), dtype=tl.int64)  # count and the complement of the class
+    for first in range(0, kinds_count, CLASSES):
+        kind = first + tl.arange(0, CLASSES)
+        block = tl.load(counters + 256 * channel[:, None] + kind[None, :])
+        area += tl.sum(block, 1)
+        best = tl.maximum(best, tl.max(256 * block.to(tl.int64) + 255 - kind[None, :], 1))
+    return area, (best // 256).to(tl.int32), 255 - (best % 256).to(tl.int32)
+
+
 @triton.jit(do_not_specialize=["kinds_count", "stuff", "area_limit"])
 def _merge(  # type: ignore[no-untyped-def]
     facts,
@@ -96,14 +109,7 @@ def _merge(  # type: ignore[no-untyped-def]
     facts += 8 * image
     counters += image * COUNTERS * 256
     channel = tl.arange(0, 256)
-    area = tl.zeros((256,), dtype=tl.int32)
-    best = tl.zeros((256,), dtype=tl.int64)  # count and the complement of the class: the first of equal ones is highest
-    for first in range(0, kinds_count, CLASSES):
-        kind = first + tl.arange(0, CLASSES)
-        block = tl.load(counters + 256 * channel[:, None] + kind[None, :])
-        area += tl.sum(block, 1)
-        best = tl.maximum(best, tl.max(256 * block.to(tl.int64) + 255 - kind[None, :], 1))
-    count, majority = (best // 256).to(tl.int32), 255 - (best % 256).to(tl.int32)
+    area, count, majority = _majority(counters, channel, kinds_count, CLASSES)
     start, instances = tl.load(facts).to(tl.int32), tl.load(facts + 1).to(tl.int32)
     is_instance = (channel >= stuff) & (channel < stuff + instances)
     candidate = tl.load(order + start + channel - stuff, mask=is_instance, other=0)
