@@ -30,7 +30,7 @@ def convolution(
 def fused(features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, stride: int) -> Tensor:
     """A convolution, the sum with another tensor where there is one, and a ReLU, in one pass of oneDNN.
 
-    torch's compiler calls these operators; their numbers are those of the separate passes.
+    torch's compiler calls these operators. Their numbers are those of the separate passes, to rounding.
     """
     where = [weight.size(2) // 2] * 2, [stride] * 2, [1, 1], 1  # padding, stride, dilation, groups
     library = torch.ops.mkldnn
