@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model import ops as ops  # registers the operators an archive may call
 from model.command import CommandError
+from model.interface.failures import one_line
 from model.interface.metadata import FORMAT_VERSION, Metadata
 
 Scripted = torch.jit.ScriptModule
@@ -94,8 +95,7 @@ def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:
             torch.jit.set_fusion_strategy([])
             scripted = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ArchiveError(f"{path} does not load on {device}: {reason}") from error
+        raise ArchiveError(f"{path} does not load on {device}: {one_line(error)}") from error
     cast_weights(scripted, torch.float32)
     return scripted.eval(), metadata
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.archive import Scripted
+from model.interface.failures import is_shortage, one_line
 
 CUTS = ("prepare", "locate", "count", "rows", "draw", "finish")
 """Methods of the network, in the order of its work; `locate` and `draw` become graphs."""
@@ -22,12 +23,16 @@ class Graph:
     """The work of one shape.
 
     Attributes:
+        ran: whether it has run as it is, which compiles kernels.
+        refused: whether it could not be captured.
         replay: what launches it; None until it is captured.
         given: the memory that it reads.
         found: what it writes.
         drawings: of a batch's graph, those that draw its masks, by their number.
     """
 
+    ran: bool = False
+    refused: bool = False
     replay: Callable[[], object] | None = None
     given: tuple[Tensor, ...] = ()
     found: Any = None
@@ -37,7 +42,7 @@ class Graph:
 class Graphs:
     """A network on a GPU that replays a graph for a shape that it has seen before.
 
-    An answer is on the host before the next batch begins, so the graphs share their memory.
+    An answer is on the host before the next batch begins, so the graphs share their memory: one call at a time.
 
     Args:
         network: a network of an archive that can be cut, see `can_be_cut`.
@@ -47,12 +52,24 @@ class Graphs:
     def __init__(self, network: Scripted, total_memory: int) -> None:
         self._network = network
         self._graphs: OrderedDict[tuple[int, ...], Graph] = OrderedDict()
-        self._usable = True
         self._budget = SHARE * total_memory
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, images: list[Tensor]) -> list[Any]:
-        """The network's answers for images of one padded size."""
+        """The network's answers for images of one padded size.
+
+        Raises:
+            RuntimeError: as the network raises it. Where memory was short, all graphs are dropped.
+        """
+        try:
+            return self._answer(images)
+        except RuntimeError as error:
+            if is_shortage(error):
+                self._graphs.clear()
+            raise
+
+    def _answer(self, images: list[Tensor]) -> list[Any]:
         network = self._network
         with torch.cuda.device(images[0].device):
             batch = network.prepare(images)
@@ -72,27 +89,33 @@ class Graphs:
             return answers  # type: ignore[no-any-return]
 
     def _run(self, graph: Graph, work: Callable[..., Any], *given: Tensor) -> Any:
-        """The work on some tensors: the first time as it is, which compiles kernels, then captured, then replayed."""
-        if graph.replay is None:
-            if not graph.given or not self._usable:
-                graph.given = given
-                return work(*given)
+        """The work on some tensors: the first time as it is, then captured, then replayed."""
+        if graph.replay is None and graph.ran and not graph.refused:
             try:
                 self._capture(graph, work, given)
-            except RuntimeError as error:  # no memory, or an operator that waits
-                self._usable = False
-                log.warning("CUDA graphs are not used from here on: %s", str(error).strip().splitlines()[-1])
-                return work(*given)
+            except RuntimeError as error:  # an operator that waits, say
+                if is_shortage(error):
+                    raise
+                graph.refused = True
+                log.warning("No CUDA graph for batches of %s: %s", tuple(given[0].shape), one_line(error))
+        if graph.replay is None:
+            found = work(*given)
+            graph.ran = True
+            return found
         for mine, theirs in zip(graph.given, given, strict=True):
             mine.copy_(theirs)
-        assert graph.replay is not None
         graph.replay()
         return graph.found
 
     def _capture(self, graph: Graph, work: Callable[..., Any], given: tuple[Tensor, ...]) -> None:
+        self._stream = self._stream or torch.cuda.Stream()  # of this device: torch's own is the first device's
         captured, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in given)
-        with torch.cuda.graph(captured, pool=self._pool, capture_error_mode="thread_local"):
-            found = work(*kept)
+        here = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(captured, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                found = work(*kept)
+        finally:
+            torch.cuda.set_stream(here)  # a capture that fails leaves its own
         graph.given, graph.found, graph.replay = kept, found, captured.replay
 
     def _make_room(self) -> None:

@@ -151,7 +151,7 @@ def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -
     return out.permute(0, 3, 1, 2)
 
 
-@functools.lru_cache(256)
+@functools.cache  # never dropped: a CUDA graph may read it
 def _sizes(sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     """The sizes as a tensor on the device, copied there once for each set of sizes."""
     return torch.tensor(sizes, dtype=torch.int32, device=device)

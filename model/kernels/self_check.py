@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from model.interface.failures import is_shortage, one_line
 from model.kernels import choice
 from model.kernels.choice import GpuForm
 
@@ -25,6 +26,9 @@ UNEQUAL = 0.002
 """This part of a result in integers may differ: rounding decides some of them."""
 BOXES = 997
 """Of a group; a published network suppresses among 1000."""
+
+WIDTHS = ((64, 128), (256, 256), (256, 128), (128, 128), (96, 96))
+"""Channels before and after a deformable convolution: those of the networks, each of which is compiled apart."""
 
 Cases = Iterator[tuple[Any, ...]]
 
@@ -78,7 +82,7 @@ def _failure(form: GpuForm, cases: Cases, device: torch.device) -> str:
             wait(device)
         except Exception as error:
             _raise_if_lost(error, device)
-            log.warning("The kernel of %s cannot be checked on %s: %s", form.name, device, _one_line(error))
+            log.warning("The kernel of %s cannot be checked on %s: %s", form.name, device, one_line(error))
             return ""
         try:
             with Poisoned():
@@ -86,7 +90,7 @@ def _failure(form: GpuForm, cases: Cases, device: torch.device) -> str:
             wait(device)
         except Exception as error:
             _raise_if_lost(error, device)
-            return f"it raised {_one_line(error)}"
+            return f"it raised {one_line(error)}"[:200]
         if reason := difference(found, wanted):
             return reason
     return ""
@@ -94,14 +98,9 @@ def _failure(form: GpuForm, cases: Cases, device: torch.device) -> str:
 
 def _raise_if_lost(error: Exception, device: torch.device) -> None:
     """Let through what is no fault of a kernel; a lost device fails whatever it is asked."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if is_shortage(error):
         raise error
     wait(device)
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(f"{type(error).__name__}: {lines[-1] if lines else ''}".split())[:200]
 
 
 def _to(argument: Any, device: torch.device) -> Any:
@@ -156,12 +155,13 @@ def _convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
 
 
 def _deformable_convolution(generator: torch.Generator, dtype: torch.dtype) -> Cases:
-    features = _features(generator, dtype, 2, 64, 7, 11)
-    offsets = 3 * _features(generator, dtype, 2, 18, 7, 11)  # some beyond the border
-    weight = _features(generator, dtype, 128, 64, 3, 3) / 24
-    bias = torch.randn(128, generator=generator).to(dtype)
+    for channels, outputs in WIDTHS:
+        features = _features(generator, dtype, 2, channels, 3, 11)
+        offsets = 3 * _features(generator, dtype, 2, 18, 3, 11)  # some beyond the border
+        weight = _features(generator, dtype, outputs, channels, 3, 3) / (9 * channels) ** 0.5
+        bias = torch.randn(outputs, generator=generator).to(dtype)
+        yield features, offsets, weight, bias, True
     yield features, offsets, weight, bias, False
-    yield features, offsets, weight, bias, True
 
 
 def _add_enlarged(generator: torch.Generator, dtype: torch.dtype) -> Cases:
@@ -192,14 +192,21 @@ def _nms(generator: torch.Generator, _: torch.dtype) -> Cases:
 
 
 def _panoptic(generator: torch.Generator, _: torch.dtype) -> Cases:
-    counts, stuff, things = [3, 5], 5, 3
-    logits = 2 * torch.randn(2, stuff + things, 16, 24, generator=generator) - 0.5
+    yield _decision(generator, (16, 24), [3, 5], 5, 3)
+    yield _decision(generator, (4, 8), [40], 53, 80)  # as many classes as COCO has, and more candidates than lanes
+
+
+def _decision(
+    generator: torch.Generator, size: tuple[int, int], counts: list[int], stuff: int, things: int
+) -> tuple[Any, ...]:
+    """Semantic logits of a size, and candidates of which the second is covered by the first."""
+    logits = 2 * torch.randn(len(counts), stuff + things, *size, generator=generator) - 0.5
     masks = 3 * torch.randn(sum(counts), 1, 4, 4, generator=generator) + 1
     masks = torch.nn.functional.interpolate(masks, (28, 28), mode="bilinear")[:, 0]
     classes = torch.randint(1, things + 1, (sum(counts),), generator=generator)
-    boxes = _boxes(generator, sum(counts))
-    boxes[1], masks[1], classes[1] = boxes[0], masks[0], classes[0]  # covered, so it is dropped
-    yield logits, boxes, masks, classes, counts, max(counts), stuff, 0.3
+    boxes = _boxes(generator, sum(counts)) * min(size) / 16
+    boxes[1], masks[1], classes[1] = boxes[0], masks[0], classes[0]
+    return logits, boxes, masks, classes, counts, max(counts), stuff, 0.3
 
 
 def _transform(generator: torch.Generator, dtype: torch.dtype) -> Cases:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol, assert_never
 
+from model.interface.failures import is_shortage, one_line
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.scale import padded_size
 from model.interface.served import ServedModel
@@ -27,7 +28,6 @@ from service.workers.shared_memory import Block
 log = logging.getLogger(__name__)
 
 EXIT_STICKY = 70
-_SHORTAGES = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
 _STICKY = (
     "cuda error",
     "cuda driver error",
@@ -102,7 +102,7 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp) -> None:
         device = predictor.served.device
         pipe.send(messages.Ready(predictor.served, _device_memory(device), _device_memory_total(device)))
     except Exception as error:
-        pipe.send(messages.Refused(_one_line(error)))
+        pipe.send(messages.Refused(one_line(error)))
         return
     blocks: dict[int, Block] = {}
     while True:
@@ -170,7 +170,7 @@ def classify(error: Exception) -> str:
     Errors of a scripted operator arrive as plain RuntimeError, so only the message tells them apart.
     """
     text = str(error).lower()
-    if isinstance(error, MemoryError) or any(sign in text for sign in _SHORTAGES):
+    if is_shortage(error):
         return "memory"
     return "sticky" if any(sign in text for sign in _STICKY) else "failed"
 
@@ -188,12 +188,12 @@ def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messag
     except Exception as error:
         kind = classify(error)
         if kind == "sticky":
-            log.critical("The device is lost, so this worker ends: %s", _one_line(error))
+            log.critical("The device is lost, so this worker ends: %s", one_line(error))
             os._exit(EXIT_STICKY)  # not sys.exit: a broken CUDA context may hang in its destructors
         if kind == "memory":
             _empty_cache()
-            return messages.OutOfMemory(batch.number, _one_line(error), _device_memory(device))
-        return messages.Failed(batch.number, _one_line(error), _device_memory(device))
+            return messages.OutOfMemory(batch.number, one_line(error), _device_memory(device))
+        return messages.Failed(batch.number, one_line(error), _device_memory(device))
 
 
 def _end_with_parent() -> None:
@@ -201,11 +201,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
     os._exit(1)
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def _cuda() -> ModuleType | None:

@@ -132,7 +132,11 @@ def main(argv: list[str] | None = None) -> int:
         for name in args.run:
             print_rows(name, bench)
         return 0
-    dry = args.dry or not has_device()
+    dry = args.dry
+    if not dry and not has_device():
+        parser.error("torch finds no GPU here; --dry runs every section small, on the CPU")
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"--json: {args.json.parent} is no folder")
     outcomes = run_all(args.only, dry, args.seconds, args.json)
     rows = rows_of(outcomes)
     print("\n".join(["", *table(rows, dry), ""]))

@@ -37,12 +37,12 @@ def allow_tf32(allowed: bool) -> None:
 def predictors(bench: Bench, path: Path) -> Iterator[tuple[str, Predictor]]:
     """An archive in each precision that a predictor takes, and in float32 with TF32; the last leaves TF32 off."""
     for precision in ("float32",) if bench.dry else PRECISIONS:
-        predictor = Predictor(path, bench.device, precision)
+        yield precision, Predictor(path, bench.device, precision)
         if precision == "float32" and not bench.dry:
+            predictor = Predictor(path, bench.device, precision)  # another: its CUDA graphs hold what was chosen
             allow_tf32(True)
             yield "float32 with TF32", predictor
             allow_tf32(False)
-        yield precision, predictor
 
 
 @cache

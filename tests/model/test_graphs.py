@@ -1,5 +1,8 @@
 """CUDA graphs of the network: the same answers, for many shapes, in bounded memory."""
 
+import contextlib
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ from torch import Tensor
 
 from model import archive
 from model.benchmark.__main__ import sample_images
-from model.graphs import Graphs, can_be_cut
+from model.graphs import Graph, Graphs, can_be_cut
 from tests.paths import DEMO
 
 GPU = 2**40  # bytes: room for all
@@ -78,4 +81,78 @@ def test_what_cannot_be_captured_is_answered_without_a_graph(
     graphs, images = Graphs(Waits(), GPU), sample_images(360, 480, 1, "cuda")  # type: ignore[arg-type]
     for _ in range(3):
         assert equal(graphs(images), served(images))
-    assert [message for message in caplog.messages if message.startswith("CUDA graphs are not used from here on")]
+    assert [message for message in caplog.messages if message.startswith("No CUDA graph for batches of (1, 3, ")]
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+
+
+class Counted:
+    """A network that counts its calls; `locate` has no memory for more than two images."""
+
+    def __init__(self) -> None:
+        self.located = 0
+
+    def prepare(self, images: list[Tensor]) -> SimpleNamespace:
+        return SimpleNamespace(pixels=torch.stack(images), limits=torch.zeros(len(images), 4))
+
+    def locate(self, pixels: Tensor, _: Tensor) -> SimpleNamespace:
+        if len(pixels) > 2:
+            raise RuntimeError("CUDA out of memory.")
+        self.located += 1
+        return SimpleNamespace(logits=pixels, pyramid=[pixels])
+
+    def count(self, located: SimpleNamespace) -> tuple[list[int], list[int]]:
+        return [1] * len(located.logits), [1] * len(located.logits)
+
+    def rows(self, _: SimpleNamespace, counts: list[int]) -> Tensor:
+        return torch.zeros(len(counts))
+
+    def draw(self, located: SimpleNamespace, rows: Tensor) -> Tensor:
+        return located.logits.flatten(1).sum(1) + rows
+
+    def finish(self, _: SimpleNamespace, drawn: Tensor, *__: object) -> list[float]:
+        return drawn.tolist()
+
+
+class Recorded:
+    """Stands for a graph's capture on a host without a device: a replay does the work again, on the kept tensors."""
+
+    def capture(self, graph: Graph, work: Callable[..., Any], given: tuple[Tensor, ...]) -> None:
+        kept = tuple(tensor.clone() for tensor in given)
+        found = work(*kept)
+
+        def replay() -> None:
+            again = work(*kept)
+            for mine, theirs in ((found, again),) if isinstance(found, Tensor) else ((found.logits, again.logits),):
+                mine.copy_(theirs)
+
+        graph.given, graph.found, graph.replay = kept, found, replay
+
+
+@pytest.fixture
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """Graphs whose captures are recorded; all else is as it is."""
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    graphs = Graphs(Counted(), GPU)  # type: ignore[arg-type]
+    monkeypatch.setattr(graphs, "_capture", Recorded().capture)
+    return graphs
+
+
+def test_a_batch_without_room_leaves_the_others_their_graphs(on_a_cpu: Graphs) -> None:
+    for turn in range(4):
+        for count in (3, 1, 2):
+            images = [torch.full((1, 1, 1), float(turn + i)) for i in range(count)]
+            if count == 3:
+                with pytest.raises(RuntimeError, match="out of memory"):
+                    on_a_cpu(images)
+            else:
+                assert on_a_cpu(images) == [turn + i for i in range(count)]
+        assert {shape[0] for shape in on_a_cpu._graphs} == {1, 2}  # a shortage drops all; these came after it
+
+
+def test_a_shape_is_captured_the_second_time_and_replayed_from_then_on(on_a_cpu: Graphs) -> None:
+    for turn in range(4):
+        assert on_a_cpu([torch.full((1, 1, 1), float(turn))]) == [turn]
+        (graph,) = on_a_cpu._graphs.values()
+        assert (graph.replay is not None) == (turn > 0)
+        assert (graph.drawings[1].replay is not None if graph.drawings else False) == (turn > 1)

@@ -68,7 +68,7 @@ def answer(image: Any) -> Panoptic:
 
 
 def broken() -> Emulated:
-    raise ValueError("no such archive\nIt is not there.")
+    raise ValueError("It is not there.\nNo such archive.")
 
 
 def dying() -> Emulated:
