@@ -193,7 +193,7 @@ def _nms(generator: torch.Generator, _: torch.dtype) -> Cases:
 
 def _panoptic(generator: torch.Generator, _: torch.dtype) -> Cases:
     yield _decision(generator, (16, 24), [3, 5], 5, 3)
-    yield _decision(generator, (4, 8), [40], 53, 80)  # as many classes as COCO has, and more candidates than lanes
+    yield _decision(generator, (2, 8), [40], 53, 80)  # as many classes as COCO has, and more candidates than lanes
 
 
 def _decision(

@@ -1,6 +1,6 @@
 """`python -m tests.gpu`: facts, speed, accuracy and load on the GPU of this host, in one table.
 
-    uv run python -m tests.gpu                            # all of it: about ten minutes on one GPU
+    uv run python -m tests.gpu                            # all of it: up to a quarter of an hour on one GPU
     uv run python -m tests.gpu --only network,profile
     uv run python -m tests.gpu --dry                      # small, on the CPU: does all of it run?
 
@@ -9,7 +9,7 @@ that fails is a row that says so. Figures are printed as they come, then as a ta
 written after each section. UPSNET_SHARED names a folder with parity arrays and photos; what needs them is left out
 without it.
 
-The exit status is 0 if everything ran and every figure is within what it must reach; without a GPU, figures are not
+The exit status is 0 if everything ran and every figure is within what it must reach; dry, figures are not
 judged.
 """
 
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", type=section_names, default=list(SECTIONS), help="sections, comma-separated")
     parser.add_argument("--seconds", type=float, default=900, help="limit for all of it (default: 900)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
-    parser.add_argument("--dry", action="store_true", help="small, on the CPU; so without a GPU")
+    parser.add_argument("--dry", action="store_true", help="small, on the CPU; nothing is judged")
     parser.add_argument("--run", type=section_names, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.run:

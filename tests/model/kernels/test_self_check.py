@@ -205,7 +205,8 @@ def test_one_warning_names_all_that_failed(caplog: pytest.LogCaptureFixture) -> 
     check(forms, "cpu", torch.float32)  # what is replaced is not run again
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert caplog.messages[0] == (
-        "Kernels that failed on cpu are replaced by slower forms: roi_align (it raised RuntimeError: the compiler gave up); "
+        "Kernels that failed on cpu are replaced by slower forms: "
+        "roi_align (it raised RuntimeError: the compiler gave up); "
         "nms (it returned (2, 3) torch.float32, not (2, 997) torch.bool)"
     )
 
