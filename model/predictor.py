@@ -73,6 +73,8 @@ def compute_in_full() -> None:
 class Predictor:
     """A loaded archive on one device. Once there is one, `compute_in_full` holds in its process.
 
+    One call at a time: on a GPU its CUDA graphs share memory.
+
     Args:
         path: path of the archive.
         device: auto, cpu, cuda or cuda:N.
