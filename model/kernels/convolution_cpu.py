@@ -7,23 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.kernels.plain import convolution_torch
+
 
 def convolution(
     features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool, stride: int
 ) -> Tensor:
     """As `model.ops.convolution`, with a backward."""
     if torch.is_grad_enabled():
-        found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
-        found = found if other is None else found + other
+        return convolution_torch(features, weight, bias, other, relu, stride)
+    large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
+    if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
+        found = winograd(features, weight, bias)
+    elif relu and features.dtype == torch.float32 and features.numel() > 0 and has_fused():
+        return fused(features, weight, bias, other, stride)
     else:
-        large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
-        if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
-            found = winograd(features, weight, bias)
-        elif relu and features.dtype == torch.float32 and features.numel() > 0 and has_fused():
-            return fused(features, weight, bias, other, stride)
-        else:
-            found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
-        found = found if other is None else found.add_(other)
+        found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
+    found = found if other is None else found.add_(other)
     return F.relu_(found) if relu else found
 
 

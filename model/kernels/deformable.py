@@ -88,8 +88,7 @@ def _forward(  # type: ignore[no-untyped-def]
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     output = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     inside = pixel < pixels
-    column = pixel % width
-    row = (pixel // width) % height
+    column, row = pixel % width, pixel // width % height
     image = tl.minimum(pixel, pixels - 1) // (width * height) * height  # loads have no masks
     total = tl.zeros((PIXELS, OUTPUTS), dtype=tl.float32)
     for step in range(9 * CHUNKS):

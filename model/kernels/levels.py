@@ -5,23 +5,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from model.kernels.masks import bilinear
+
 ROWS, COLUMNS = 8, 64  # of a tile
 PIXELS = 16  # of a block
 
 
 @triton.jit
-def _enlarged(plane, y, x, rows, columns, inside, scale):  # type: ignore[no-untyped-def]
+def enlarged(plane, y, x, rows, columns, inside, scale):  # type: ignore[no-untyped-def]
     """A (rows, columns) plane, `1 / scale` times as large, at rows y and columns x of the enlargement (bilinear)."""
     v = tl.maximum(scale * (y.to(tl.float32) + 0.5) - 0.5, 0.0)
     u = tl.maximum(scale * (x.to(tl.float32) + 0.5) - 0.5, 0.0)
-    top, left = v.to(tl.int32), u.to(tl.int32)
-    bottom, right = tl.minimum(top + 1, rows - 1), tl.minimum(left + 1, columns - 1)
-    dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
-    a = tl.load(plane + top * columns + left, mask=inside, other=0.0).to(tl.float32)
-    b = tl.load(plane + top * columns + right, mask=inside, other=0.0).to(tl.float32)
-    c = tl.load(plane + bottom * columns + left, mask=inside, other=0.0).to(tl.float32)
-    d = tl.load(plane + bottom * columns + right, mask=inside, other=0.0).to(tl.float32)
-    return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
+    return bilinear(plane, v, u, rows, columns, inside)
 
 
 @triton.jit(do_not_specialize=["kinds", "rows", "columns"])  # one compilation for all sizes of pictures
@@ -45,9 +40,9 @@ def _sum_levels(  # type: ignore[no-untyped-def]
     inside = (y < rows) & (x < columns)
     place = plane * rows * columns + y * columns + x
     total = tl.load(p2 + place, mask=inside, other=0.0).to(tl.float32)
-    total += _enlarged(p3 + plane * (rows // 2) * (columns // 2), y, x, rows // 2, columns // 2, inside, 0.5)
-    total += _enlarged(p4 + plane * (rows // 4) * (columns // 4), y, x, rows // 4, columns // 4, inside, 0.25)
-    total += _enlarged(p5 + plane * (rows // 8) * (columns // 8), y, x, rows // 8, columns // 8, inside, 0.125)
+    total += enlarged(p3 + plane * (rows // 2) * (columns // 2), y, x, rows // 2, columns // 2, inside, 0.5)
+    total += enlarged(p4 + plane * (rows // 4) * (columns // 4), y, x, rows // 4, columns // 4, inside, 0.25)
+    total += enlarged(p5 + plane * (rows // 8) * (columns // 8), y, x, rows // 8, columns // 8, inside, 0.125)
     total += tl.load(bias + tl.program_id(0) % kinds).to(tl.float32)
     tl.store(out + place, total, mask=inside)
 

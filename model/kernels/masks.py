@@ -84,10 +84,10 @@ def bilinear(plane, v, u, rows, columns, inside):  # type: ignore[no-untyped-def
     top, left = tl.minimum(v.to(tl.int32), rows - 1), tl.minimum(u.to(tl.int32), columns - 1)
     bottom, right = tl.minimum(top + 1, rows - 1), tl.minimum(left + 1, columns - 1)
     dy, dx = v - top.to(tl.float32), u - left.to(tl.float32)
-    a = tl.load(plane + top * columns + left, mask=inside, other=0.0)
-    b = tl.load(plane + top * columns + right, mask=inside, other=0.0)
-    c = tl.load(plane + bottom * columns + left, mask=inside, other=0.0)
-    d = tl.load(plane + bottom * columns + right, mask=inside, other=0.0)
+    a = tl.load(plane + top * columns + left, mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(plane + top * columns + right, mask=inside, other=0.0).to(tl.float32)
+    c = tl.load(plane + bottom * columns + left, mask=inside, other=0.0).to(tl.float32)
+    d = tl.load(plane + bottom * columns + right, mask=inside, other=0.0).to(tl.float32)
     return (1 - dy) * ((1 - dx) * a + dx * b) + dy * ((1 - dx) * c + dx * d)
 
 

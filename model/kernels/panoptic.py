@@ -11,7 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 from model.kernels import masks as thing_masks
-from model.kernels.masks import SIDE, bilinear, lowest_bit, mask_logit, set_bits, stays
+from model.kernels.levels import enlarged
+from model.kernels.masks import SIDE, lowest_bit, mask_logit, set_bits, stays
 
 ROWS, COLUMNS = 8, 64  # of a tile
 CLASSES, TILES = 8, 32  # whose bounds a program finds
@@ -42,14 +43,6 @@ def _order(  # type: ignore[no-untyped-def]
     tl.store(channels + first + place, tl.where(kept > 0, channel, -1), mask=known)
     tl.store(shown + first + place, tl.where(lone, 1, 2 * kept), mask=known)
     tl.store(order + first + tl.where(kept > 0, channel, last), place.to(tl.int64), mask=known)
-
-
-@triton.jit
-def _semantic_logit(plane, y, x, rows, columns, inside):  # type: ignore[no-untyped-def]
-    """A (rows, columns) plane enlarged four times, at rows y and columns x of the enlargement."""
-    v = tl.maximum(0.25 * (y.to(tl.float32) + 0.5) - 0.5, 0.0)
-    u = tl.maximum(0.25 * (x.to(tl.float32) + 0.5) - 0.5, 0.0)
-    return bilinear(plane, v, u, rows, columns, inside)
 
 
 @triton.jit(do_not_specialize=["rows", "columns", "rows_of_tiles"])
@@ -119,7 +112,7 @@ def _best_class(  # type: ignore[no-untyped-def]
         while bits != 0:
             each = start + lowest_bit(bits)
             bits = bits & (bits - 1)
-            value = _semantic_logit(planes + each * rows * columns, y, x, rows, columns, inside)
+            value = enlarged(planes + each * rows * columns, y, x, rows, columns, inside, 0.25)
             index = tl.where(value > best, each, index)
             best = tl.maximum(best, value)
     return best, index
@@ -136,7 +129,7 @@ def _bid(  # type: ignore[no-untyped-def]
     after = inside & (y >= top) & (x >= left)
     covered = after & (y < bottom) & (x < right)
     source = planes + (stuff - 1 + kind) * rows * columns
-    plane = tl.where(covered, _semantic_logit(source, y, x, rows, columns, covered), 0.0)
+    plane = tl.where(covered, enlarged(source, y, x, rows, columns, covered, 0.25), 0.0)
     masked = after & (y < mask_bottom) & (x < mask_right)
     logit = mask_logit(masks, i, y - top, x - left, tl.load(scale), tl.load(scale + 1), masked, SIDE)
     return plane, tl.where(masked, logit, 0.0)

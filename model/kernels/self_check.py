@@ -42,8 +42,7 @@ def check(forms: Mapping[str, GpuForm], device: str | torch.device, dtype: torch
         dtype: type of the network's weights.
 
     Raises:
-        torch.OutOfMemoryError: the device has no memory left: nothing can be said of a kernel.
-        RuntimeError: the device is lost.
+        RuntimeError: memory is short, so nothing can be said of a kernel, or the device is lost.
     """
     if choice.switched_off():
         return

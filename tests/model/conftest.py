@@ -8,6 +8,7 @@ import torch
 from model import export
 from model.checkpoint import Checkpoint, build_network
 from model.interface import categories
+from model.kernels import choice
 from model.training.initialise import initialise
 
 
@@ -28,3 +29,11 @@ def tiny_archive(tiny_checkpoint: Path) -> Path:
     path = tiny_checkpoint.with_name("tiny.pt")
     export.main([str(tiny_checkpoint), "--out", str(path), "--stuff-area", "10", "--half"])
     return path
+
+
+@pytest.fixture
+def kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process starts on a host with Triton: every kernel is in use."""
+    monkeypatch.setattr(choice, "has_triton", lambda: True)
+    monkeypatch.setattr(choice, "_replaced", {})
+    monkeypatch.setattr(choice, "_switched_off", False)

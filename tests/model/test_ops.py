@@ -15,13 +15,7 @@ from tests.model.network.examples import (
     random_pyramid,
 )
 
-
-@pytest.fixture(autouse=True)
-def as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton is installed, every kernel is in use."""
-    monkeypatch.setattr(choice, "has_triton", lambda: True)
-    monkeypatch.setattr(choice, "_replaced", {})
-    monkeypatch.setattr(choice, "_switched_off", False)
+pytestmark = pytest.mark.usefixtures("kernels_in_use")
 
 
 def test_the_form_of_deformable_convolutions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,11 +82,8 @@ def test_it_says_what_it_serves(tiny_archive: Path) -> None:
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch, kernels_in_use: None) -> Iterator[None]:  # noqa: ARG001
     """The operators take the forms of a GPU on what lies on a CPU; all their kernels are wrong."""
-    monkeypatch.setattr(choice, "has_triton", lambda: True)
-    monkeypatch.setattr(choice, "_replaced", {})
-    monkeypatch.setattr(choice, "_switched_off", False)
     library = torch.library.Library("upsnet", "IMPL")
     for name, form in ops.ON_GPU.items():
         wrong = GpuForm(name, form.plain, raising if name == "nms" else zeros(form), form.backward)

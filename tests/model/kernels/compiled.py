@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.kernels import deformable, levels, masks, panoptic, regions, segments, transform
+from model.kernels import deformable, levels, masks, panoptic, regions, segments, stuff_scores, transform
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 POINTERS = {
@@ -76,8 +76,8 @@ KERNELS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (segments._count, TILE, {"num_warps": 1}),
     (segments._merge, {"CLASSES": segments.CLASSES}, {"num_warps": 8}),
     (segments._write, TILE, {}),
-    (segments._add_softmax, {"CELLS": segments.CELLS, "CLASSES": segments.CLASSES}, {}),
     (segments._tabulate, {}, {}),
+    (stuff_scores._add_softmax, {"CELLS": stuff_scores.CELLS, "CLASSES": stuff_scores.CLASSES}, {}),
 ]
 
 

@@ -11,13 +11,7 @@ from tests.model.network.examples import (
     segments_case,
 )
 
-
-@pytest.fixture(autouse=True)
-def as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton is installed, every kernel is in use."""
-    monkeypatch.setattr(choice, "has_triton", lambda: True)
-    monkeypatch.setattr(choice, "_replaced", {})
-    monkeypatch.setattr(choice, "_switched_off", False)
+pytestmark = pytest.mark.usefixtures("kernels_in_use")
 
 
 def rois() -> tuple[torch.Tensor, torch.Tensor]:

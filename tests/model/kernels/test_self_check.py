@@ -17,12 +17,7 @@ from model.kernels.self_check import CHECKS, check, difference
 POOL = ops.ON_GPU["roi_align"].plain
 
 
-@pytest.fixture(autouse=True)
-def as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton is installed, every kernel is in use."""
-    monkeypatch.setattr(choice, "has_triton", lambda: True)
-    monkeypatch.setattr(choice, "_replaced", {})
-    monkeypatch.setattr(choice, "_switched_off", False)
+pytestmark = pytest.mark.usefixtures("kernels_in_use")
 
 
 def pooling(kernel: Callable[..., Any], plain: Callable[..., Any] = POOL) -> dict[str, GpuForm]:
