@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import simplejpeg
 from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
     BmpImagePlugin,
     GifImagePlugin,
@@ -19,9 +18,16 @@ from PIL import (  # each plugin registers its format; Pillow itself would load 
     WebPImagePlugin,
 )
 
-from model.interface import claims, libtiff
+from model.interface.formats import claims, libtiff
+from model.interface.formats.errors import CorruptImageError as CorruptImageError
+from model.interface.formats.errors import ImageError as ImageError
+from model.interface.formats.errors import ImageTooLargeError as ImageTooLargeError
+from model.interface.formats.errors import UnsupportedImageError as UnsupportedImageError
+from model.interface.formats.jpeg import decode_jpeg
+from model.interface.formats.rgb import orientation, to_rgb, upright
+from model.interface.formats.tiff import check_tile
+from model.interface.formats.webp import decode_webp
 from model.interface.panoptic import Pixels
-from model.interface.webp import decode_webp
 
 try:
     from zlib_ng import zlib_ng as deflate
@@ -43,25 +49,9 @@ FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
 MAX_SIDE = 65_535
 BAND_PIXELS = 1 << 20
-"""Pixels that are converted, or compressed, at a time: a whole picture at once would be in memory several times."""
+"""Pixels that are compressed at a time: a whole picture at once would be in memory several times."""
 SCANS_A_PASS = 8
 """Empty scans of a progressive JPEG that take as long as decoding its pixels once."""
-
-
-class ImageError(Exception):
-    """An image is refused; the message is for the client."""
-
-
-class UnsupportedImageError(ImageError):
-    """The bytes are not a format that is accepted."""
-
-
-class CorruptImageError(ImageError):
-    """The format is accepted, but these bytes cannot be decoded."""
-
-
-class ImageTooLargeError(ImageError):
-    """More pixels than allowed, by the file's own header."""
 
 
 class OpenImage:
@@ -150,25 +140,6 @@ def _as_image_errors(content: bytes) -> Iterator[None]:
         ) from error
 
 
-def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
-    """The same pixels as Pillow's, a third faster; None leaves the file to Pillow.
-
-    Args:
-        content: the file.
-        image: the file as Pillow opened it; its size is allowed.
-    """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
-        return None
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-        if (width, height) != image.size:
-            return None
-        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError:  # damaged, which Pillow may accept, or of a rare kind
-        return None
-    return pixels
-
-
 def check_size(height: int, width: int, max_pixels: int) -> None:
     """Refuse an image that is too large, or empty, by the size in its header.
 
@@ -183,66 +154,6 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
             f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx"
             f" and {MAX_SIDE} pixels a side. Send a smaller image or raise UPSNET_MAX_PIXELS."
         )
-
-
-def check_tile(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF with tiles larger than any image may be: a tile is decoded whole, however small the image.
-
-    Raises:
-        ImageTooLargeError: its tiles have more pixels than allowed.
-    """
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    width, height = tags.get(322, 0), tags.get(323, 0)
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"Image has tiles of {width} x {height}; the limit is {max_pixels / 1e6:g} Mpx. Save it with smaller tiles."
-        )
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """(H, W, 3) of a loaded image of any mode. In bands: every conversion of a whole picture would copy it."""
-    if image.mode == "F":
-        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
-    width, height = image.size
-    band = max(1, BAND_PIXELS // width)
-    if height <= band:
-        return _band_to_rgb(image)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, band):
-        bottom = min(top + band, height)
-        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
-    return pixels
-
-
-def _band_to_rgb(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
-        grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged or asks for too much work."""
-    if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
-        return 1
-    try:
-        value = image.getexif().get(274, 1)
-    except Exception:  # a damaged block does not make the picture unreadable
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """The picture upright, from pixels stored with an EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.interface import codec, webp
+from model.interface import codec
+from model.interface.formats import webp
 
 KINDS: list[dict[str, Any]] = [
     {"lossless": True},

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.interface import claims, codec
+from model.interface import codec
+from model.interface.formats import claims
 from tests.paths import ROOT
 from tests.service import seams
 from tests.service.hostile import Named, cuts, fixed, hostile, modes, samples, saved, scene
