@@ -64,11 +64,11 @@ class Lines:
         if self._held and time.monotonic() >= self._end:
             self._tell_held(CHARACTERS)
 
-    def end(self) -> None:
+    def end(self, level: int) -> None:
         """Log what is left, the last words among it."""
         self._finish_line()
         if self._held:
-            self._tell_held(LAST_CHARACTERS)
+            self._tell_held(LAST_CHARACTERS, level)
 
     def _finish_line(self) -> None:
         begun, self._begun = self._begun, b""
@@ -81,17 +81,17 @@ class Lines:
             if self._held:
                 self._tell_held(CHARACTERS)
             self._left, self._end = LINES, now + self._seconds
-        if self._left:
+        if self._left and log.isEnabledFor(logging.WARNING):  # else they wait, as they may be last words
             self._left -= 1
             log.warning("%s: %s", self._who, printable(line))
         else:
             self._held += 1
             self._last.append(printable(line))
 
-    def _tell_held(self, characters: int) -> None:
+    def _tell_held(self, characters: int, level: int = logging.WARNING) -> None:
         last = " | ".join(self._last)
         message = "%s: ... and %d more lines of libraries, the last: %s"
-        log.warning(message, self._who, self._held, last[-characters:])
+        log.log(level, message, self._who, self._held, last[-characters:])
         self._held = 0
         self._last.clear()
 
@@ -115,6 +115,7 @@ class Reader(threading.Thread):
         super().__init__(name="streams", daemon=True)
         self._source, self._lines = source, lines
         self._over = threading.Event()
+        self._level = logging.ERROR
 
     def run(self) -> None:
         """Wait for lines, without a wake-up while there are none."""
@@ -129,15 +130,18 @@ class Reader(threading.Thread):
             gone = read_all(self._source, self._lines)
             if gone or self._over.is_set():
                 break
-        self._lines.end()
+        self._lines.end(self._level)
         os.close(self._source)
 
-    def finish(self, wake: int | None = None) -> None:
+    def finish(self, wake: int | None = None, died: bool = False) -> None:
         """Return when all that was written is in the log, or soon.
 
         Args:
             wake: the pipe's write end; None: its writers are gone.
+            died: what is left are the last words of a process that nobody has ended.
         """
+        if not died:
+            self._level = logging.WARNING
         self._over.set()
         if wake is not None:
             with contextlib.suppress(OSError):  # it is full, or nobody reads it any more

@@ -151,10 +151,14 @@ class WorkerStreams:
             self._reader = Reader(self._source, Lines(who))
             self._reader.start()
 
-    def close(self) -> None:
-        """Return when what the worker wrote is in the log; it has ended, or was never started."""
+    def close(self, died: bool) -> None:
+        """Return when what the worker wrote is in the log.
+
+        Args:
+            died: it has ended unasked; otherwise it was ended, or never started.
+        """
         if self._reader:
-            self._reader.finish()
+            self._reader.finish(died=died)
         elif self.ends:
             self._close_ends()
             os.close(self._source)
@@ -177,7 +181,7 @@ def read_will(ends: Ends) -> None:
     """Log the last words of the service; it has died."""
     lines = Lines("service")
     read_all(ends.will.fileno(), lines)
-    lines.end()
+    lines.end(logging.ERROR)
 
 
 class _Lossy(io.FileIO):

@@ -144,6 +144,7 @@ class Worker:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
+        died = self.ended.done()
         self._lose("it was stopped", by_us=True)
         self._far_end.close()
         if self._spawned:
@@ -154,7 +155,7 @@ class Worker:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
             self._process.close()
-        await asyncio.to_thread(self._streams.close)
+        await asyncio.to_thread(self._streams.close, died)
 
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)

@@ -1,8 +1,8 @@
 """The budget of what libraries write, and that nobody waits for its reader."""
 
 import ctypes
+import logging
 import os
-import threading
 import time
 
 import pytest
@@ -60,17 +60,27 @@ def test_a_line_is_printable_and_cut_also_one_without_end(caplog: pytest.LogCapt
     lines = Lines("service")
     for _ in range(100):
         lines.take(bytes(65_536))
-    lines.end()
+    lines.end(logging.ERROR)
     assert [len(message) for message in messages(caplog)] == [len("service: ") + CHARACTERS]
 
 
 def test_the_last_words_are_logged_though_the_budget_is_spent(caplog: pytest.LogCaptureFixture) -> None:
     lines = Lines("worker 7")
     lines.take(b"noise\n" * 10_000 + b"free(): invalid pointer\nno end")
-    lines.end()
+    lines.end(logging.ERROR)
     assert messages(caplog)[-1].endswith(" | noise | free(): invalid pointer | no end")
     assert len(messages(caplog)) == LINES + 1
     assert sum(map(len, messages(caplog))) < 2000
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * LINES + ["ERROR"]
+
+
+def test_a_log_of_errors_alone_has_the_last_words(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    lines = Lines("worker 7")
+    lines.take(b"free(): invalid pointer\n")
+    assert messages(caplog) == []
+    lines.end(logging.ERROR)
+    assert messages(caplog) == ["worker 7: ... and 1 more lines of libraries, the last: free(): invalid pointer"]
 
 
 def test_a_writer_of_megabytes_that_holds_the_interpreter_never_waits(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,4 +146,3 @@ def test_a_reader_tells_the_end_of_a_minute_by_itself_and_sleeps_otherwise(
     assert polls <= 5
     reader.finish(words)
     os.close(words)
-    assert threading.active_count() >= 1

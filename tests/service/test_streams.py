@@ -166,6 +166,7 @@ def test_a_worker_writes_to_the_log_and_its_libraries_within_the_budget() -> Non
 def test_a_worker_that_aborts_leaves_its_last_words() -> None:
     found = entries(WORKER + "asyncio.run(run(noise.Dying, print))")
     told = [entry["message"] for entry in found if entry["logger"] == "libraries"]
+    assert [entry["level"] for entry in found if entry["logger"] == "libraries"] == ["warning"] * 5 + ["error"]
     assert "free(): invalid pointer" in told[-1]
     assert "Fatal Python error: Aborted" in told[-1]
     assert "in predict" in told[-1]
