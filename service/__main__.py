@@ -12,6 +12,7 @@ from service.logs import set_up_logging
 from service.memory import settle
 from service.server import leave, make_server
 from service.settings import SettingsError
+from service.streams import Streams
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    streams = Streams()
     set_up_logging(settings.log_format, settings.log_level)
     app = create_app(settings)
     server = make_server(app, settings)
@@ -31,9 +33,11 @@ def main() -> int:
     try:
         server.run()
     except SystemExit:  # uvicorn has logged why
+        streams.close()
         place = f"{settings.host}:{settings.port}"
         print(f"error: cannot listen on {place}. Set UPSNET_PORT to a free port.", file=sys.stderr)  # noqa: T201
         return 1
+    streams.end()
     return 0 if server.started and not app.state.engine.failed else 1
 
 

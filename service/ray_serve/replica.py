@@ -15,6 +15,7 @@ from service.app import create_app
 from service.engine import Engine
 from service.logs import set_up_logging
 from service.settings import Settings
+from service.streams import Streams
 
 EXPORT_SECONDS = 5.0
 """Between two copies of the metrics."""
@@ -32,6 +33,7 @@ class Replica:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._streams = Streams("replica")  # Ray leads them into files of its own, which libraries could fill
         set_up_logging(settings.log_format, settings.log_level)
         self._app = create_app(settings)
         self._app.add_middleware(OneRequestId)

@@ -138,15 +138,17 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def logged_front(port: int, log: Path, base_ms: int, **settings: int) -> subprocess.Popen[bytes]:
-    """A front as `python -m service` sets it up, with emulated workers and its log in a file; ready."""
-    program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
-    program += "set_up_logging('text', 'info'); main()"
-    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms)]
+def logged_front(
+    port: int, log: Path, base_ms: int, *arguments: str, form: str = "text", **settings: int
+) -> subprocess.Popen[bytes]:
+    """A front as `python -m service` sets it up, with emulated workers, and what it writes in a file; ready."""
+    program = "from service.logs import set_up_logging; from service.streams import Streams; "
+    program += f"from tests.resilience.serve import main; Streams(); set_up_logging({form!r}, 'info'); main()"
+    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms), *arguments]
     changes = {f"UPSNET_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     with log.open("wb") as file:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=file)
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=file)
     while status(port, "/health/ready") != 200:
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)

@@ -10,6 +10,7 @@ from service.memory import settle
 from service.server import leave, make_server
 from service.settings import Settings
 from tests.service.emulated import Emulated
+from tests.service.noise import Noisy
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--base-ms", type=float, default=20.0, help="of each batch, whatever its size")
+    parser.add_argument("--noisy", action="store_true", help="workers whose libraries write to stdout and stderr")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
         Path(archive.name).write_bytes(b"emulated")
@@ -27,15 +29,16 @@ def main() -> None:
             max_queue=arguments.max_queue,
             warmup_sizes=(),
         )
-        application.load_predictor = partial(emulated, arguments.base_ms)  # type: ignore[assignment]
+        kind = Noisy if arguments.noisy else Emulated
+        application.load_predictor = partial(emulated, kind, arguments.base_ms)  # type: ignore[assignment]
         app = application.create_app(settings)
         settle()
         make_server(app, settings).run()
     leave(0)
 
 
-def emulated(base_ms: float, *_: object) -> Emulated:
-    return Emulated(base_ms=base_ms, image_ms=5.0)
+def emulated(kind: type[Emulated], base_ms: float, *_: object) -> Emulated:
+    return kind(base_ms=base_ms, image_ms=5.0)
 
 
 if __name__ == "__main__":

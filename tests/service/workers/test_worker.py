@@ -69,7 +69,7 @@ def test_only_the_first_of_its_batches_can_have_ended_it() -> None:
     asyncio.run(scenario())
 
 
-def babbling(pipe: Connection, message: Any, _: Any) -> None:
+def babbling(pipe: Connection, message: Any, *_: Any) -> None:
     """In place of the worker's program: answers a batch with this message."""
     pipe.send(Ready(SERVED, 1, 2))
     assert isinstance(pipe.recv(), NewBlock)
