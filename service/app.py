@@ -171,7 +171,7 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
         panoptic,
         methods=["POST"],
         route_class_override=PlainRoute,
-        openapi_extra=openapi.request_parts(),
+        openapi_extra=openapi.request_parts(settings.deadline_ms),
         responses=openapi.answers(),
         dependencies=key_schemes(settings.api_keys),
         summary="Segment one image",
@@ -191,7 +191,7 @@ async def answer(engine: Engine, request: Request, started: float) -> Response:
     """
     settings = engine.settings
     check_key(request, settings.api_keys)
-    form = choose_form(request.headers.get("accept"))
+    form = choose_form(", ".join(request.headers.getlist("accept")))
     overlay = parse_view(request) == "overlay"
     timing = Timing(started + deadline_seconds(request, settings.deadline_ms))
     with engine.request(), Upload(engine.uploads) as upload:
