@@ -1,6 +1,7 @@
 """The application: routes and life cycle."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.workers.pool import WorkerPool
 from service.workers.process import WarmUp, load_predictor
+
+log = logging.getLogger(__name__)
 
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop."""
@@ -164,7 +167,9 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
                 refusals.note(error.detail)
             return problem(request, error)
         finally:
-            metrics.request_finished(status, code, outcome, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            metrics.request_finished(status, code, outcome, seconds)
+            log.debug("%s: %d %s after %.1f ms", request_id(request), status, code, 1000 * seconds)
 
     app.router.add_api_route(
         "/panoptic",
