@@ -7,26 +7,24 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, TiffImagePlugin
 
 from model.interface.formats import claims, libtiff
+from model.interface.formats.bmp import open_bmp
 from model.interface.formats.errors import CorruptImageError as CorruptImageError
 from model.interface.formats.errors import ImageError as ImageError
 from model.interface.formats.errors import ImageTooLargeError as ImageTooLargeError
 from model.interface.formats.errors import UnsupportedImageError as UnsupportedImageError
-from model.interface.formats.jpeg import decode_jpeg
-from model.interface.formats.rgb import orientation, to_rgb, upright
+from model.interface.formats.errors import damaged
+from model.interface.formats.gif import open_gif
+from model.interface.formats.identify import FORMATS as FORMATS
+from model.interface.formats.identify import format_of
+from model.interface.formats.jpeg import open_jpeg
+from model.interface.formats.opened import Opened
+from model.interface.formats.png import open_png
+from model.interface.formats.rgb import to_rgb, upright
 from model.interface.formats.tiff import check_tile
-from model.interface.formats.webp import decode_webp
+from model.interface.formats.webp import open_webp
 from model.interface.panoptic import Pixels
 
 try:
@@ -34,24 +32,10 @@ try:
 except ImportError:  # pragma: no cover -- no wheel for this platform
     import zlib as deflate  # type: ignore[no-redef]
 
-OPENERS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,  # also opens MPO
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        GifImagePlugin.GifImageFile,
-    )
-)
-FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
 MAX_SIDE = 65_535
 BAND_PIXELS = 1 << 20
 """Pixels that are compressed at a time: a whole picture at once would be in memory several times."""
-SCANS_A_PASS = 8
-"""Empty scans of a progressive JPEG that take as long as decoding its pixels once."""
+_OPENERS = {"JPEG": open_jpeg, "PNG": open_png, "WebP": open_webp, "BMP": open_bmp, "GIF": open_gif}
 
 
 class OpenImage:
@@ -73,33 +57,27 @@ class OpenImage:
     """
 
     def __init__(self, content: bytes, max_pixels: int) -> None:
-        libtiff.silence()
         Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
+        form = format_of(content)
+        if form is None:
+            raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.")
         if reason := claims.excess(content):
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
-        self._content = content
-        with _as_image_errors(content):
-            self._image = Image.open(io.BytesIO(content), formats=OPENERS)
-            check_tile(self._image, max_pixels)
-            self.width, self.height = self._image.size
-            check_size(self.height, self.width, max_pixels)
-        scans = content.count(b"\xff\xda") if "progressive" in self._image.info else 0
-        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS) + len(content)
+        with _as_image_errors():
+            image = _open_tiff(content, max_pixels) if form == "TIFF" else _OPENERS[form](content)
+            check_size(image.height, image.width, max_pixels)
+        self.height, self.width, self._image = image.height, image.width, image
+        self.work = self.height * self.width * image.passes + len(content)
 
     def decode(self) -> Pixels:
-        """(H, W, 3) uint8 RGB, upright. Closes the image.
+        """(H, W, 3) uint8 RGB, upright.
 
         Raises:
             UnsupportedImageError: its pixels are floating-point numbers.
             CorruptImageError: it is truncated or damaged.
         """
-        with _as_image_errors(self._content), self._image as image:
-            pixels = decode_jpeg(self._content, image)
-            pixels = decode_webp(self._content, image) if pixels is None else pixels
-            if pixels is None:
-                image.load()
-                pixels = to_rgb(image)
-            return upright(pixels, orientation(image))
+        with _as_image_errors():
+            return upright(self._image.pixels(), self._image.orientation)
 
 
 def decode(content: bytes, max_pixels: int) -> Pixels:
@@ -123,36 +101,48 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
     return OpenImage(content, max_pixels).decode()
 
 
+def _open_tiff(content: bytes, max_pixels: int) -> Opened:
+    libtiff.silence()
+    image = Image.open(io.BytesIO(content), formats=[TiffImagePlugin.TiffImageFile.format])
+    check_tile(image, max_pixels)
+    image.info.pop("xmp", None)  # EXIF alone turns a picture; Pillow does it when it loads one
+
+    def pixels() -> Pixels:
+        with image:
+            image.load()
+            return to_rgb(image)
+
+    return Opened(image.height, image.width, pixels)
+
+
 @contextlib.contextmanager
-def _as_image_errors(content: bytes) -> Iterator[None]:
+def _as_image_errors() -> Iterator[None]:
     """Turns whatever a decoder raises into an `ImageError`."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        if content.startswith(SIGNATURES):
-            raise CorruptImageError("The image is damaged: its header cannot be read. Send the whole file.") from error
-        raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.") from error
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
-        raise CorruptImageError(
-            "The image cannot be decoded: it is truncated or damaged. Send the whole file."
-        ) from error
+        raise damaged() from error
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
     """Refuse an image that is too large, or empty, by the size in its header.
 
     Raises:
-        ImageTooLargeError: it has more pixels than allowed.
+        ImageTooLargeError: it has more pixels than allowed, or a side of more than `MAX_SIDE`.
         CorruptImageError: it has no pixels.
     """
     if height < 1 or width < 1:
         raise CorruptImageError(f"Image is {width} x {height}: it has no pixels.")
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+    if max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(
-            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx"
-            f" and {MAX_SIDE} pixels a side. Send a smaller image or raise UPSNET_MAX_PIXELS."
+            f"Image is {width} x {height}; the limit is {MAX_SIDE} pixels a side. Send a smaller image."
+        )
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx."
+            " Send a smaller image or raise UPSNET_MAX_PIXELS."
         )
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 from PIL import Image
 
-from model.interface.formats import claims
 from model.interface.formats.errors import UnsupportedImageError
 from model.interface.panoptic import Pixels
 
@@ -33,17 +32,6 @@ def _band_to_rgb(image: Image.Image) -> Pixels:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged or asks for too much work."""
-    if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
-        return 1
-    try:
-        value = image.getexif().get(274, 1)
-    except Exception:  # a damaged block does not make the picture unreadable
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -94,8 +94,6 @@ def refusal(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
         ("bomb tiff of the other order, big", "more than 66000 parts"),
         ("bomb tiff fractions", "more than 66000 parts"),
         ("bomb tiff sizes", "more than 66000 parts"),
-        ("bomb jpeg exif", "more than 66000 parts"),
-        ("bomb jpeg exif fractions", "more than 66000 parts"),
         ("bomb tiff tile", "tiles of 20000 x 20000; the limit is 2 Mpx"),
         ("bomb gif frame beyond its screen", "65535 x 65535 = 4294.8 Mpx"),
     ],
@@ -104,8 +102,9 @@ def test_a_bomb_is_refused_for_what_it_is(name: str, reason: str) -> None:
     assert reason in refusal(dict(fixed())[name])
 
 
-def test_absurd_exif_is_not_read() -> None:
-    content = dict(fixed())["bomb png exif"]
+@pytest.mark.parametrize("name", ["bomb png exif", "bomb jpeg exif", "bomb jpeg exif fractions"])
+def test_absurd_exif_is_not_read(name: str) -> None:
+    content = dict(fixed())[name]
     began = time.process_time()
     codec.decode(content, MAX_PIXELS)
     assert time.process_time() - began < 0.2
