@@ -83,8 +83,9 @@ class OpenImage:
 def decode(content: bytes, max_pixels: int) -> Pixels:
     """The picture of an image file, upright and in 8-bit RGB.
 
-    The first frame of an animation is taken. EXIF orientation is applied, alpha dropped, 16 bits are scaled to 8 by
-    division by 257, colour profiles are ignored. The size is checked before anything is decoded.
+    The first frame of an animation is taken, of an animated PNG the still picture. EXIF orientation is applied, alpha
+    dropped, 16 bits are divided by 257 and rounded, colour profiles are ignored. The size is checked before anything is
+    decoded.
 
     Args:
         content: a file in one of `FORMATS`.
@@ -94,8 +95,8 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UnsupportedImageError: the format is another.
-        ImageTooLargeError: it has more pixels than `max_pixels`.
+        UnsupportedImageError: the format is another, or a kind that is not decoded.
+        ImageTooLargeError: it has more pixels than `max_pixels`, or a side of more than `MAX_SIDE`.
         CorruptImageError: it is truncated, damaged or empty.
     """
     return OpenImage(content, max_pixels).decode()

@@ -44,6 +44,7 @@ _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """Pillow keeps the first byte of two; where it takes them for little-endian, the second."""
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row of each pass of an interlaced picture, and the steps between them."""
+PIECE = 1 << 16
 _UNLIKELY: dict[str, int | tuple[int, ...]] = {
     "RGB": (1, 254, 77),
     "RGBA": (1, 254, 77, 129),
@@ -138,31 +139,45 @@ def _require(sound: bool) -> None:
 
 def _pixels(parts: Parts) -> Pixels:
     header = parts.header
-    packed = parts.pixels[0] if len(parts.pixels) == 1 else memoryview(b"".join(parts.pixels))
     _require(len(parts.palette) > 0 or header.colours != _PALETTE)
     mode, stored = _MODES[header.colours, header.bits]
-    image = _unpacked(header, mode, stored, packed)
+    image = _unpacked(parts, mode, stored)
     if header.colours == _PALETTE:
         image.putpalette(bytes(parts.palette[: 3 << header.bits]), "RGB")
     if (header.colours, header.bits) == (_GREY_ALPHA, 16):
         grey = _divided(np.array(image.getchannel(0)), np.asarray(image.getchannel(1)))
         return np.repeat(grey[:, :, None], 3, axis=2)
     if stored in _LOW_BYTES:
-        return _divided(to_rgb(image), to_rgb(_unpacked(header, mode, _LOW_BYTES[stored], packed)))
+        return _divided(to_rgb(image), to_rgb(_unpacked(parts, mode, _LOW_BYTES[stored])))
     return to_rgb(image)
 
 
-def _unpacked(header: Header, mode: str, stored: str, packed: memoryview) -> Image.Image:
+def _unpacked(parts: Parts, mode: str, stored: str) -> Image.Image:
     """The picture, all of it: Pillow is silent where the packed pixels end early, at the end of a row."""
-    image = Image.new(mode, (header.width, header.height))
+    header = parts.header
+    image = Image.new(mode, (header.width, header.height), None)  # not filled: every pixel is written below
     last = header.height - 1 - (header.height % 2 if header.interlaced else 0)
     row = (0, max(last, 0), header.width, max(last, 0) + 1)
     image.paste(_UNLIKELY.get(mode, 77), row)
     before = image.crop(row).tobytes()
-    image.frombytes(packed, "zip", stored, header.interlaced)
+    decoder = Image._getdecoder(mode, "zip", (stored, header.interlaced))
+    decoder.setimage(image.im, (0, 0, *image.size))  # `Image.frombytes` would need the pieces as one, in new memory
+    read, error = 0, 0
+    for piece in _pieces(parts.pixels):
+        read, error = decoder.decode(piece)
+        if read < 0:
+            break
+    _require(read < 0 and not error)
     if last < 0 or image.crop(row).tobytes() == before:
-        _require(_inflated(packed) >= _unpacked_size(header))
+        _require(_inflated(parts.pixels) >= _unpacked_size(header))
     return image
+
+
+def _pieces(chunks: list[memoryview]) -> Iterator[memoryview]:
+    """The same bytes in pieces that a core's cache holds."""
+    for chunk in chunks:
+        for place in range(0, len(chunk), PIECE):
+            yield chunk[place : place + PIECE]
 
 
 def _unpacked_size(header: Header) -> int:
@@ -176,14 +191,14 @@ def _unpacked_size(header: Header) -> int:
     return total
 
 
-def _inflated(packed: memoryview) -> int:
+def _inflated(chunks: list[memoryview]) -> int:
     """How many bytes come of packed ones, a megabyte in memory at a time."""
     unpacker, total = zlib.decompressobj(), 0
-    for place in range(0, len(packed), 1 << 14):
-        piece = bytes(packed[place : place + (1 << 14)])
-        while piece and not unpacker.eof:
-            total += len(unpacker.decompress(piece, 1 << 20))
-            piece = unpacker.unconsumed_tail
+    for piece in _pieces(chunks):
+        rest = bytes(piece)
+        while rest and not unpacker.eof:
+            total += len(unpacker.decompress(rest, 1 << 20))
+            rest = unpacker.unconsumed_tail
     return total
 
 

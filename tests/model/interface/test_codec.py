@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from model.interface import codec
 from tests.ids import ids_to_rgb
@@ -77,6 +78,23 @@ def test_the_size_is_refused_by_the_header_alone() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + codec._chunk(b"IHDR", header) + codec._chunk(b"IDAT", zlib.compress(b"\0" * 1000))
     with pytest.raises(codec.ImageTooLargeError, match=r"60000 x 60000 = 3600\.0 Mpx; the limit is 40 Mpx"):
         codec.decode(bomb, 40_000_000)
+
+
+def test_a_side_is_refused_by_its_own_limit() -> None:
+    header = struct.pack(">IIBBBBB", 70_000, 2, 8, 2, 0, 0, 0)
+    with pytest.raises(codec.ImageTooLargeError, match=r"^Image is 70000 x 2; the limit is 65535 pixels a side\."):
+        codec.decode(b"\x89PNG\r\n\x1a\n" + codec._chunk(b"IHDR", header), 40_000_000)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_xmp_turns_nothing(form: str) -> None:
+    xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    options: dict[str, object] = {"PNG": {"pnginfo": info}, "TIFF": {"tiffinfo": {700: xmp}}}.get(form, {"xmp": xmp})
+    content = encoded(gradient(8, 6), form, **options)
+    assert b"Orientation" in content
+    assert codec.decode(content, LIMIT).shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7", b"<svg/>", b"\0" * 100])
