@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from model.interface.formats.claims import MAX_PARTS
 from model.interface.formats.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from model.interface.formats.tiff_directory import Directory
 
@@ -198,6 +199,8 @@ def read_pieces(tags: Directory, samples: Samples, height: int, width: int) -> P
         UnsupportedImageError: in a way that is not decoded.
         CorruptImageError: the tags contradict each other.
     """
+    if max(tags.count(273), tags.count(324)) > MAX_PARTS:
+        raise CorruptImageError(f"The image is refused: it has more than {MAX_PARTS} strips or tiles. Save it anew.")
     compression = tags.number(259, RAW)
     if compression not in (RAW, *FAX, JPEG, PACKBITS, *_DIFFERENCES):
         name = f" ({_COMPRESSIONS[compression]})" if compression in _COMPRESSIONS else ""

@@ -6,6 +6,7 @@ fax are pictures to libtiff too, and keep their kind.
 """
 
 import io
+import itertools
 import struct
 from contextlib import nullcontext
 
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.interface.formats import libtiff
-from model.interface.formats.claims import MAX_PARTS
 from model.interface.formats.errors import CorruptImageError
 from model.interface.formats.tiff_directory import Directory
 from model.interface.formats.tiff_layout import CMYK, FAX, JPEG, RAW, RGB, YCBCR, Numbers, Pieces, Samples, unsupported
@@ -22,6 +22,8 @@ from model.interface.formats.tiff_layout import CMYK, FAX, JPEG, RAW, RGB, YCBCR
 _STRIPS, _TILES = (273, 279), (324, 325)
 _TABLES, _SHARED_CHROMA = 347, 530
 _LONG, _UNDEFINED = 4, 7
+_FENCE = int("0000001" * 32, 2).to_bytes(28)
+"""Fax codes that stand for an extension which no decoder knows."""
 
 
 class Stored:
@@ -92,6 +94,8 @@ class Stored:
 
     def _unpacked(self, content: bytes, plane: int) -> Image.Image:
         places, sizes = self._places(content, plane)
+        if self._pieces.compression in FAX:
+            content, places, sizes = _fenced(content, places, sizes)
         file = _file(content, self._description() | {273: places, 279: sizes}, self._pieces.tiled, self._tables())
         # A Pillow image holds on to its file; a closed one has let go of its bytes.
         with io.BytesIO(file) as opened, libtiff.strict() if self._pieces.compression in FAX else nullcontext():
@@ -104,15 +108,11 @@ class Stored:
         pieces = self._pieces
         count = -(-self._height // pieces.height) * -(-self._width // pieces.width)
         end = (plane + 1) * count
-        if end > MAX_PARTS * self._samples.count:
-            raise CorruptImageError(
-                f"The image is refused: it has more than {MAX_PARTS} parts. Save it anew and send that."
-            )
         places_tag, sizes_tag = _TILES if pieces.tiled and _TILES[0] in self._tags else _STRIPS
+        if end > self._tags.count(places_tag):
+            raise CorruptImageError("The image is truncated: it has too few strips or tiles. Send the whole file.")
         places = self._tags.numbers(places_tag, most=end)[plane * count : end]
         sizes = self._tags.numbers(sizes_tag, most=end)[plane * count : end]
-        if len(places) < count:
-            raise CorruptImageError("The image is truncated: it has too few strips or tiles. Send the whole file.")
         if any(not place and not size for place, size in zip(places, sizes, strict=False)):
             raise unsupported("a file that leaves out empty tiles")
         if len(sizes) < count or (count == 1 and not sizes[0]):
@@ -154,6 +154,15 @@ class Stored:
 
     def _tables(self) -> bytes:
         return self._tags.block(_TABLES) if self._pieces.compression == JPEG else b""
+
+
+def _fenced(content: bytes, places: list[int], sizes: list[int]) -> tuple[bytes, list[int], list[int]]:
+    """The strips anew, each with a fence behind it: who reads on makes an error. Of an end, libtiff only warns."""
+    if sum(sizes) > len(content):  # they overlap, and could add up to any size
+        return content, places, sizes
+    strips = [content[place : place + size] + _FENCE for place, size in zip(places, sizes, strict=True)]
+    ends = list(itertools.accumulate(map(len, strips), initial=8))
+    return bytes(8) + b"".join(strips), ends[:-1], [len(strip) for strip in strips]
 
 
 def _of_bits(stored: npt.NDArray[np.uint8], bits: int, count: int) -> Numbers:

@@ -8,12 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from model.interface import codec
 from model.interface.formats import libtiff
 from model.interface.formats.errors import CorruptImageError
+from model.interface.formats.tiff_directory import Directory
 from tests.model.interface.formats.tiff_files import LONG, SHORT, Tags, written
 from tests.service.hostile import saved, scene
 
@@ -56,6 +58,19 @@ def test_noise_is_no_fax(compression: int) -> None:
         noise = random.Random(seed).randbytes(3000)
         with pytest.raises(codec.CorruptImageError):
             codec.decode(fax(noise, 300, 400, compression), 1_000_000)
+
+
+@pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])
+def test_a_fax_that_ends_early_is_damaged(compression: str) -> None:
+    """Its strip is as long as it says, and the file is whole."""
+    whole = saved(scene(300, 200).convert("1"), "TIFF", compression=compression, tiffinfo={278: 200})
+    tags = Directory(whole)
+    place, size = tags.number(273, 0), tags.number(279, 0)
+    packed, kind = whole[place : place + size], tags.number(259, 0)
+    assert np.array_equal(codec.decode(fax(packed, 300, 200, kind), 100_000), 255 - codec.decode(whole, 100_000))
+    for part in range(1, 20):
+        with pytest.raises(codec.CorruptImageError):
+            codec.decode(fax(packed[: size * part // 20], 300, 200, kind), 100_000)
 
 
 def test_an_error_a_row_does_not_hold_up_the_interpreter() -> None:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from model.interface import codec
 from tests.model.interface.formats.tiff_files import PACKERS, SHORT, Tags, tiff_of
+from tests.service.hostile import saved
 
 pytestmark = pytest.mark.slow
 tifffile = pytest.importorskip("tifffile")
@@ -159,3 +161,40 @@ def test_every_kind_is_right_or_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert not wrong, "\n".join([f"{len(wrong)} wrong", *wrong[:20]])
     assert seen["decoded"] > 1000
     assert seen["confirmed"] > 1200
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb", "ycbcr"])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 1)])
+def test_jpeg_is_what_tifffile_reads(
+    order: str, tile: tuple[int, int] | None, planar: bool, photometric: str, subsampling: tuple[int, int]
+) -> None:
+    grey = photometric.startswith("min")
+    if (grey or planar or photometric == "rgb") and (subsampling != (1, 1) or (planar and photometric != "rgb")):
+        pytest.skip("no such kind")
+    rows, columns = np.mgrid[:61, :83]
+    numbers = np.stack([columns * 3, rows * 4, rows + columns], axis=2).clip(0, 255).astype(np.uint8)
+    numbers = numbers[:, :, 0] if grey else numbers.transpose(2, 0, 1) if planar else numbers
+    options: dict[str, Any] = {"tile": tile} if tile else {"rowsperstrip": 16}
+    if photometric == "ycbcr":
+        options["subsampling"] = subsampling
+    if not grey:
+        options["planarconfig"] = "separate" if planar else "contig"
+    file = io.BytesIO()
+    tifffile.imwrite(file, numbers, photometric=photometric, compression="jpeg", byteorder=order, **options)
+    read = tifffile.imread(io.BytesIO(file.getvalue())).astype(int)
+    read = read.transpose(1, 2, 0) if planar else np.stack([read] * 3, axis=2) if grey else read
+    read = 255 - read if photometric == "miniswhite" else read
+    assert np.abs(codec.decode(file.getvalue(), 10_000) - read).max() <= 3
+
+
+@pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("rows", [8, 61])
+def test_fax_is_what_tifffile_reads(compression: str, photometric: int, rows: int) -> None:
+    black = np.add.outer(np.arange(61) // 5, np.arange(83) // 3) % 2 == 0
+    content = saved(Image.fromarray(black), "TIFF", compression=compression, tiffinfo={262: photometric, 278: rows})
+    read = tifffile.imread(io.BytesIO(content))
+    assert np.array_equal(codec.decode(content, 10_000)[:, :, 0] == 255, read if photometric else ~read)
