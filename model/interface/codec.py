@@ -1,15 +1,14 @@
 """Bytes to RGB pixels, and maps to PNG. Every fault of an image file is caught here."""
 
 import contextlib
-import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from model.interface.formats import claims, libtiff
+from model.interface.formats import claims
 from model.interface.formats.bmp import open_bmp
 from model.interface.formats.errors import CorruptImageError as CorruptImageError
 from model.interface.formats.errors import ImageError as ImageError
@@ -20,10 +19,9 @@ from model.interface.formats.gif import open_gif
 from model.interface.formats.identify import FORMATS as FORMATS
 from model.interface.formats.identify import format_of
 from model.interface.formats.jpeg import open_jpeg
-from model.interface.formats.opened import Opened
 from model.interface.formats.png import open_png
-from model.interface.formats.rgb import to_rgb, upright
-from model.interface.formats.tiff import check_tile
+from model.interface.formats.rgb import upright
+from model.interface.formats.tiff import open_tiff
 from model.interface.formats.webp import open_webp
 from model.interface.panoptic import Pixels
 
@@ -61,10 +59,10 @@ class OpenImage:
         form = format_of(content)
         if form is None:
             raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.")
-        if reason := claims.excess(content):
+        if form != "TIFF" and (reason := claims.excess(content)):  # `tiff` counts for itself
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
         with _as_image_errors():
-            image = _open_tiff(content, max_pixels) if form == "TIFF" else _OPENERS[form](content)
+            image = open_tiff(content, max_pixels) if form == "TIFF" else _OPENERS[form](content)
             check_size(image.height, image.width, max_pixels)
         self.height, self.width, self._image = image.height, image.width, image
         self.work = self.height * self.width * image.passes + len(content)
@@ -100,20 +98,6 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
         CorruptImageError: it is truncated, damaged or empty.
     """
     return OpenImage(content, max_pixels).decode()
-
-
-def _open_tiff(content: bytes, max_pixels: int) -> Opened:
-    libtiff.silence()
-    image = Image.open(io.BytesIO(content), formats=[TiffImagePlugin.TiffImageFile.format])
-    check_tile(image, max_pixels)
-    image.info.pop("xmp", None)  # EXIF alone turns a picture; Pillow does it when it loads one
-
-    def pixels() -> Pixels:
-        with image:
-            image.load()
-            return to_rgb(image)
-
-    return Opened(image.height, image.width, pixels)
 
 
 @contextlib.contextmanager

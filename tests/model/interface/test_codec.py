@@ -43,11 +43,6 @@ def test_sixteen_bit_grey_is_divided_by_257() -> None:
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
 
 
-def test_negative_grey_is_black() -> None:
-    grey = Image.fromarray(np.array([[-5, 514, 1 << 20]], np.int32))
-    assert codec.decode(encoded(grey, "TIFF"), LIMIT)[0, :, 1].tolist() == [0, 2, 255]
-
-
 def test_alpha_is_dropped_and_a_transparent_palette_expanded() -> None:
     rgba = Image.new("RGBA", (2, 1), (9, 8, 7, 0))
     assert codec.decode(encoded(rgba, "PNG"), LIMIT).tolist() == [[[9, 8, 7], [9, 8, 7]]]
