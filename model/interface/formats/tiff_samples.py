@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from model.interface.formats import libtiff
 from model.interface.formats.errors import CorruptImageError
@@ -99,7 +99,7 @@ class Stored:
         file = _file(content, self._description() | {273: places, 279: sizes}, self._pieces.tiled, self._tables())
         # A Pillow image holds on to its file; a closed one has let go of its bytes.
         with io.BytesIO(file) as opened, libtiff.strict() if self._pieces.compression in FAX else nullcontext():
-            image = Image.open(opened, formats=("TIFF",))
+            image = Image.open(opened, formats=(TiffImagePlugin.TiffImageFile.format,))
             image.load()
         return image
 
