@@ -13,7 +13,8 @@ from model.interface.scale import padded_size
 from model.interface.served import ServedModel
 from service.batching.admission import Admission, Ticket
 from service.batching.batcher import Batcher
-from service.errors import NotReadyError, WorkerStartError
+from service.errors import NotReadyError
+from service.failures import WorkerStartError
 from service.http import responses
 from service.http.body import Upload, Uploads
 from service.http.forms import AnswerForm

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, and the part of the data path where it does.
+"""Every error that a request is answered with, and the part of the data path where it arises.
 
   connection --headers--> request --body--> bytes --decode--> image --queue--> batch --pipe--> worker --device--> answer
 
@@ -15,13 +15,7 @@
       PoisonousImageError worker    422  the image was alone when its worker died
       InternalError       device    500  a defect; says nothing internal
 
-    Failures of a batch, after which `service.batching.recovery` tries its images again
-      SharedMemoryError       pipe    no memory for the images
-      DeviceLostError         worker  it ended: each image is tried again alone, and is poisonous if another worker ends
-      OutOfDeviceMemoryError  device  the batch is halved
-      PredictionError         device  the batch is halved until the image that causes it is alone: 500
-
-    WorkerStartError          worker  ends the start of the service; a worker that ends later is started again
+  What fails inside and is not answered as such: `service.failures`.
 
 The message of a ServiceError reaches the client: it says what happened, what was expected and what to do, and names no
 path.
@@ -277,32 +271,3 @@ class InternalError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The service failed on this image; the reason is in its log under the request id.")
-
-
-class WorkerStartError(Exception):
-    """A worker cannot start; the message is one line."""
-
-
-class SharedMemoryError(Exception):
-    """There is not enough shared memory; the message is one line and says what to do."""
-
-
-class PredictionError(Exception):
-    """The predictor failed on a batch; it may answer others."""
-
-
-class DeviceLostError(Exception):
-    """The worker ended before it answered.
-
-    Args:
-        message: what is known of its end.
-        started: whether it had begun the batch; one that it never began cannot be the cause.
-    """
-
-    def __init__(self, message: str, *, started: bool) -> None:
-        super().__init__(message)
-        self.started = started
-
-
-class OutOfDeviceMemoryError(Exception):
-    """The batch did not fit into the device's memory."""

@@ -123,4 +123,5 @@ def set_up_logging(form: str, level: str) -> None:
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(OneOfAKind())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("PIL").setLevel(logging.INFO)  # below, it writes a line for each part of a file
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd tags in clients' files would fill the log

@@ -59,7 +59,7 @@ class OpenImage:
         form = format_of(content)
         if form is None:
             raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.")
-        if form != "TIFF" and (reason := claims.excess(content)):  # `tiff` counts for itself
+        if reason := claims.excess(content):
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
         with _as_image_errors():
             image = open_tiff(content, max_pixels) if form == "TIFF" else _OPENERS[form](content)

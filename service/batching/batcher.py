@@ -16,7 +16,8 @@ from service.batching.admission import Admission, Ticket
 from service.batching.batch_time import BatchTime
 from service.batching.queues import Batch, Entry, Item, Queues, Result
 from service.batching.recovery import PixelBudget, fail, recover
-from service.errors import DeadlineExceededError, NotReadyError, OutOfDeviceMemoryError
+from service.errors import DeadlineExceededError, NotReadyError
+from service.failures import OutOfDeviceMemoryError
 
 log = logging.getLogger(__name__)
 

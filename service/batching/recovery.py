@@ -1,7 +1,8 @@
 """What becomes of a batch that failed: which entries are tried again, in which batches, and which get the error."""
 
 from service.batching.queues import Batch, Entry, Item, Result
-from service.errors import DeviceLostError, OutOfDeviceMemoryError, PoisonousImageError
+from service.errors import PoisonousImageError
+from service.failures import DeviceLostError, OutOfDeviceMemoryError
 
 RECOVERY = 0.02
 """Share of the full pixel budget that a successful batch gives back after a shortage of memory."""

@@ -24,6 +24,10 @@ from service.http.schemas import Health, PanopticResponse, Problem
 Described = dict[int | str, dict[str, Any]]
 """Answers by status, as FastAPI's `responses` takes them."""
 REQUEST_ID = "7d0c4b5e"
+ANSWER = (
+    "The segmentation, in the form that Accept asks for. The example has classes of the demo archive; GET /model lists "
+    "those of the archive that is served"
+)
 DEADLINE = "give up after so many milliseconds; a number above the service's own deadline counts as that"
 
 
@@ -53,10 +57,10 @@ def request_parts(deadline_ms: int) -> dict[str, Any]:
 def answers() -> Described:
     """Every answer to POST /panoptic."""
     example = segmentation()
-    facts = responses.describe(example, "upsnet-camvid-demo@0a0ecb11", REQUEST_ID)
+    facts = responses.describe(example, "upsnet-camvid-demo@c1155a45", REQUEST_ID)
     good = {
         "model": PanopticResponse,
-        "description": "The segmentation, in the form that Accept asks for",
+        "description": ANSWER,
         "content": {form.media_type: form.describe(facts, example.segment_ids) for form in FORMS},
     }
     return {200: good, **refusals()}

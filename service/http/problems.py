@@ -6,7 +6,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.errors import DeadlineExceededError, InternalError, PredictionError, RequestError, ServiceError
+from service.errors import DeadlineExceededError, InternalError, RequestError, ServiceError
+from service.failures import PredictionError
 from service.http.request import SCHEME, deadline_error, request_id
 from service.http.schemas import Problem
 

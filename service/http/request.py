@@ -133,7 +133,7 @@ def check_key(request: Request, keys: tuple[str, ...]) -> None:
 
 def sent(request: Request, name: str) -> bytes:
     """The value of a header as it came; empty where there is none."""
-    return request.headers.get(name, "").encode("latin-1").strip(b" \t")  # Starlette has decoded it so
+    return request.headers.get(name, "").encode("latin-1")  # Starlette has decoded it so
 
 
 def key_forms(key: str) -> list[bytes]:

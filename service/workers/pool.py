@@ -12,7 +12,7 @@ from typing import Protocol
 
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
-from service.errors import DeviceLostError, SharedMemoryError, WorkerStartError
+from service.failures import DeviceLostError, SharedMemoryError, WorkerStartError
 from service.workers.process import Factory, WarmUp
 from service.workers.shared_memory import check_room
 from service.workers.worker import Worker

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.interface.panoptic import Pixels
-from service.errors import SharedMemoryError
+from service.failures import SharedMemoryError
 
 SMALLEST_BLOCK = 1 << 20
 IDLE_BLOCKS = 4

@@ -16,7 +16,7 @@ import numpy as np
 
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import ServedModel
-from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
+from service.failures import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
 from service.streams import WorkerStreams
 from service.workers import messages
 from service.workers.process import Factory, WarmUp, main

@@ -10,9 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.paths import ROOT
 
@@ -105,6 +107,18 @@ async def serving(command: list[str], port: int, path: str = "/health/ready") ->
         for pid in below:  # LitServe leaves its processes behind
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, **settings: object) -> Iterator[tuple[int, int]]:
+    """Port and process of a service with emulated workers and these settings."""
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
+        for name, value in settings.items():
+            patch.setenv(f"UPSNET_{name.upper()}", str(value))
+        server = serving(our_server(port, *arguments), port)
+        yield port, runner.run(server.__aenter__())
+        runner.run(server.__aexit__(None, None, None))
 
 
 def our_server(port: int, *arguments: str) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from model.interface.codec import encode_png
 from service.engine import Timing
-from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, QueueFullError, WorkerStartError
+from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, QueueFullError
+from service.failures import WorkerStartError
 from tests.service.devices import in_loop, turns
 from tests.service.emulated import SERVED, image
 from tests.service.engines import FORM, ask, background, gauge, make, started, until, upload

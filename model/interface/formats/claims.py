@@ -9,13 +9,9 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
-"""How files begin that Pillow opens as TIFF."""
 MAX_PARTS = 66_000
 """Most segments, chunks or blocks before the pixels, and most strips or tiles. A PNG of 20 MB in the usual chunks of
 8 kB has 2 500; the tallest TIFF, with one row in each strip, has 65 535."""
-TAG_PARTS, FRACTION_PARTS = 16, 16
-"""Parts that each tag of a TIFF counts for, and each fraction in a tag. Cameras write a hundred tags."""
 MAX_SCANS = 100
 """Most passes over a JPEG. Encoders write about ten."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
@@ -23,10 +19,6 @@ _SCAN = re.compile(rb"\xff\xda")  # three times as fast as `bytes.count`
 START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
 _ALONE = (0x01, 0xD8)
 """Markers without a length: a temporary one, and the start of an image."""
-_BYTES, _FRACTIONS, _WHOLE = (1, 2, 7), (5, 10), (3, 4, 16)
-"""Types of TIFF tags: bytes, fractions (pairs of numbers), and the whole numbers that sizes are stored in."""
-_OFFSETS, _SIZES, _TRANSFER = (273, 324), (279, 325), 301
-"""Tags: where the strips or tiles are, how many bytes each has, and a table that no decoder reads."""
 
 
 def excess(content: bytes) -> str | None:
@@ -89,36 +81,8 @@ def _gif_blocks(content: bytes) -> Iterator[int]:
         place += 1
 
 
-def _tiff_parts(content: bytes) -> Iterator[int]:
-    """Parts of the first directory; of a big-endian BigTIFF in both layouts, as Pillow reads it as an ordinary one."""
-    order = ">" if content[:2] == b"MM" else "<"
-    if content[2:3] != b"+":
-        yield from _tags(content, order, 4, "I", "H", "HHI", 12)
-    if b"+" in content[2:4]:
-        yield from _tags(content, order, 8, "Q", "Q", "HHQ", 20)
-
-
-def _tags(content: bytes, order: str, at: int, offset: str, number: str, entry: str, step: int) -> Iterator[int]:
-    """Parts of a directory: tags, which are read slowly, their numbers, and strips or tiles, each of them an object."""
-
-    def read(form: str, place: int) -> tuple[int, ...]:
-        end = place + struct.calcsize(order + form)
-        return struct.unpack_from(order + form, content, place) if end <= len(content) else (0,) * len(form)
-
-    place = read(offset, at)[0]
-    tags = read(number, place)[0]
-    yield TAG_PARTS * tags
-    for index in range(tags):
-        tag, kind, count = read(entry, place + struct.calcsize(order + number) + step * index)
-        if tag in _SIZES and kind in _WHOLE:
-            yield max(0, count - MAX_PARTS)
-        elif tag in _OFFSETS or (kind not in _BYTES and tag != _TRANSFER):
-            yield count * (FRACTION_PARTS if kind in _FRACTIONS else 1)
-
-
 _PARTS: dict[bytes, Callable[[bytes], Iterator[int]]] = {
     b"\xff\xd8\xff": _jpeg_segments,
     b"\x89PNG\r\n\x1a\n": _png_chunks,
     b"GIF8": _gif_blocks,
-    **dict.fromkeys(TIFF, _tiff_parts),
 }

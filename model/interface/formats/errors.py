@@ -27,6 +27,6 @@ def damaged() -> CorruptImageError:
     return CorruptImageError("The image cannot be decoded: it is truncated or damaged. Send the whole file.")
 
 
-def unsupported(form: str, kind: str) -> UnsupportedImageError:
+def unsupported(form: str, kind: str, send: str = "it as an 8-bit PNG or JPEG") -> UnsupportedImageError:
     """The refusal of a sound file, by the name of its kind: `unsupported("JPEG", "12 bits a sample")`."""
-    return UnsupportedImageError(f"This kind of {form} is not supported: {kind}. Send it as an 8-bit PNG or JPEG.")
+    return UnsupportedImageError(f"This kind of {form} is not supported: {kind}. Send {send}.")

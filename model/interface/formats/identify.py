@@ -1,10 +1,10 @@
 """Which format a file has, by its own bytes."""
 
-from model.interface.formats import claims
-
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
 """Accepted formats, as they are told to clients. MPO is JPEG with more pictures behind the first."""
 PNG = b"\x89PNG\r\n\x1a\n"
+TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
+"""Of ordinary and of large files, with the number behind the byte order in either order, as some writers have it."""
 DIB_HEADERS = (*range(16, 65), 108, 124, 12)
 """Bytes that the second header of a BMP can have: 12 to 64 in OS/2's, 40 to 124 in Windows'."""
 
@@ -21,7 +21,7 @@ def format_of(content: bytes) -> str | None:
         return "BMP"
     if content.startswith((b"GIF87a", b"GIF89a")) and not _is_text(content[6:13]):
         return "GIF"
-    return "TIFF" if content.startswith(claims.TIFF) else None
+    return "TIFF" if content.startswith(TIFF) else None
 
 
 def _is_text(content: bytes) -> bool:

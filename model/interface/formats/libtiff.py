@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from PIL import _imaging
 
-from model.interface.formats.errors import CorruptImageError, UnsupportedImageError
+from model.interface.formats.errors import damaged, unsupported
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 """Takes the part of libtiff that speaks, the message's format, and its values, which must never be touched."""
@@ -40,7 +40,7 @@ class _Listener:
                 self._set(None)
                 heard = self._heard
         if heard:
-            raise CorruptImageError("The image cannot be decoded: it is truncated or damaged. Send the whole file.")
+            raise damaged()
 
 
 @functools.cache
@@ -65,5 +65,5 @@ def strict() -> contextlib.AbstractContextManager[None]:
     """
     listener = _listener()
     if listener is None:
-        raise UnsupportedImageError("This kind of TIFF is not supported: fax compression. Send it as PNG or JPEG.")
+        raise unsupported("TIFF", "fax compression")
     return listener.listening()

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from model.interface.formats.errors import CorruptImageError
+from model.interface.formats.errors import CorruptImageError, damaged_header
 
 MAX_TAGS = 4096
 """Most tags of a directory. Cameras write a hundred."""
@@ -13,7 +13,6 @@ _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """Types of whole numbers; 13 and 18 are places of directories."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SUB_DIRECTORIES = 330
-_HEADER = "The image is damaged: its header cannot be read. Send the whole file."
 
 
 class Directory:
@@ -65,7 +64,7 @@ class Directory:
         if not count:
             return default
         if kind not in _WHOLE:
-            raise CorruptImageError(_HEADER)
+            raise damaged_header()
         return self._read(f"{min(count, most)}{_WHOLE[kind]}", place)
 
     def number(self, tag: int, default: int) -> int:
@@ -105,5 +104,5 @@ class Directory:
 
     def _read(self, form: str, place: int) -> tuple[int, ...]:
         if place + struct.calcsize(self.order + form) > len(self._content):
-            raise CorruptImageError(_HEADER)
+            raise damaged_header()
         return struct.unpack_from(self.order + form, self._content, place)

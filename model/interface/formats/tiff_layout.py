@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 
+from model.interface.formats import errors
 from model.interface.formats.claims import MAX_PARTS
-from model.interface.formats.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
+from model.interface.formats.errors import CorruptImageError, ImageTooLargeError
 from model.interface.formats.tiff_directory import Directory
 
 Numbers = npt.NDArray[Any]
@@ -87,9 +89,8 @@ _RAW_STARTS = (b"CR", b"IIII", b"MMMM")
 """What Canon and Phase One write behind the header."""
 
 
-def unsupported(kind: str, send: str = "it as PNG or JPEG") -> UnsupportedImageError:
-    """A refusal that names the kind."""
-    return UnsupportedImageError(f"This kind of TIFF is not supported: {kind}. Send {send}.")
+unsupported = partial(errors.unsupported, "TIFF")
+"""A refusal that names the kind."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from service.batching.recovery import PixelBudget
-from service.errors import DeviceLostError, OutOfDeviceMemoryError, PoisonousImageError
+from service.errors import PoisonousImageError
+from service.failures import DeviceLostError, OutOfDeviceMemoryError
 from tests.service.devices import Device, in_loop, make, submit, turns
 
 

@@ -1,6 +1,5 @@
 """HTTP as clients should not speak it, over real sockets: each request gets its own answer, or is refused."""
 
-import asyncio
 import http.client
 import json
 import re
@@ -12,7 +11,7 @@ import pytest
 
 from model.interface.codec import encode_png
 from tests.resilience.attack import exchange
-from tests.resilience.client import free_port, our_server, request, serving
+from tests.resilience.client import request, running
 from tests.service.emulated import image
 
 PHOTO = encode_png(image())
@@ -47,13 +46,8 @@ def key_port() -> Iterator[int]:
 
 
 def keyed(keys: str) -> Iterator[int]:
-    number = free_port()
-    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
-        patch.setenv("UPSNET_API_KEYS", keys)
-        server = serving(our_server(number, "--base-ms", "50"), number)
-        runner.run(server.__aenter__())
+    with running("--base-ms", "50", api_keys=keys) as (number, _):
         yield number
-        runner.run(server.__aexit__(None, None, None))
 
 
 REFUSED = {

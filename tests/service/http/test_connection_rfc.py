@@ -1,6 +1,5 @@
 """HTTP as the RFCs have it, by literal requests over real sockets: offers to upgrade, lists, blanks, bytes, forms."""
 
-import asyncio
 import re
 import socket
 import time
@@ -12,7 +11,7 @@ import pytest
 from model.interface.codec import encode_png
 from tests.paths import SHARED
 from tests.resilience.attack import exchange
-from tests.resilience.client import free_port, our_server, serving
+from tests.resilience.client import running
 from tests.service.emulated import image
 
 REPORTS = SHARED / "faults/reports/http"
@@ -53,13 +52,8 @@ def statuses(answers: bytes) -> list[int]:
 
 
 def serve(keys: str) -> Iterator[int]:
-    number = free_port()
-    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
-        patch.setenv("UPSNET_API_KEYS", keys)
-        server = serving(our_server(number, "--base-ms", "5"), number)
-        runner.run(server.__aenter__())
+    with running("--base-ms", "5", api_keys=keys) as (number, _):
         yield number
-        runner.run(server.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="module")

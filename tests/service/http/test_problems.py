@@ -14,11 +14,11 @@ from service.errors import (
     DeadlineExceededError,
     InternalError,
     NotReadyError,
-    PredictionError,
     QueueFullError,
     RequestError,
     ServiceError,
 )
+from service.failures import PredictionError
 from service.http.problems import add_error_handlers, answer_error, problem, service_error
 
 

@@ -18,13 +18,8 @@ import pytest
 from model.interface.served import ServedModel
 from service.batching.admission import Admission
 from service.batching.batcher import Batcher
-from service.errors import (
-    DeviceLostError,
-    OutOfDeviceMemoryError,
-    PoisonousImageError,
-    PredictionError,
-    WorkerStartError,
-)
+from service.errors import PoisonousImageError
+from service.failures import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
 from service.workers import pool as workers
 from service.workers.pool import WorkerPool
 from tests.service import emulated

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from service.errors import SharedMemoryError
+from service.failures import SharedMemoryError
 from service.workers import shared_memory
 from service.workers.shared_memory import Block, Place, allocate, check_room, layout
 

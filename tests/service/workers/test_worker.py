@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import DeviceLostError, WorkerStartError
+from service.failures import DeviceLostError, WorkerStartError
 from service.workers import worker
 from service.workers.messages import Batch, Done, NewBlock, Ready
 from service.workers.process import WarmUp

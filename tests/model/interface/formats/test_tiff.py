@@ -163,7 +163,7 @@ def test_a_signature_of_the_other_byte_order(signature: bytes) -> None:
         (FOUR, 5, 8, {332: (SHORT, (2,))}, "inks other than CMYK."),
         (FOUR[:, :, :2], 0, 8, {338: (SHORT, (1,))}, "colours multiplied by alpha."),
         (GREY, 4, 1, {}, "a transparency mask."),
-        (FOUR[:, :, :3], 8, 8, {}, "L*a*b*. Send it as PNG or JPEG."),
+        (FOUR[:, :, :3], 8, 8, {}, "L*a*b*. Send it as an 8-bit PNG or JPEG."),
         (GREY, 32803, 8, {}, "camera raw."),
         (GREY, 77, 8, {}, "photometric interpretation 77."),
         (GREY, 1, 8, {259: (SHORT, (50001,))}, "compression 50001 (WebP)."),
@@ -209,3 +209,23 @@ def test_a_file_cut_anywhere_is_damaged(compression: int) -> None:
     for end in range(8, len(whole) - 4, 17):
         with pytest.raises(codec.CorruptImageError):
             codec.decode(whole[:end], 1000)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("count", "refused"), [(60_000, False), (70_000, True), (1 << 32, True)])
+def test_tiles_are_counted_in_every_kind_of_tiff(order: str, large: bool, count: int, refused: bool) -> None:
+    """As the tag says; their places are not in the file."""
+    tags = {256: 99, 257: 99, 258: 8, 262: 1, 277: 1, 322: 112, 323: 112}
+    start = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if large else 42)
+    start += struct.pack(order + ("HHQQ" if large else "IH"), *((8, 0, 16, 8) if large else (8, 8)))
+    form = order + ("HHQQ" if large else "HHII")
+    entries = [
+        struct.pack(form[:-1], tag, 4, 1) + struct.pack(order + ("I4x" if large else "I"), number)
+        for tag, number in tags.items()
+    ]
+    most = min(count, (1 << (64 if large else 32)) - 1)
+    file = start + b"".join(entries) + struct.pack(form, 324, 4, most, 8)
+    with pytest.raises(codec.CorruptImageError) as found:
+        codec.decode(file, 1_000_000)
+    assert ("more than 66000 strips or tiles" in str(found.value)) is refused
