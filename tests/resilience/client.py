@@ -138,16 +138,18 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def logged_front(port: int, log: Path, base_ms: int, **settings: int) -> subprocess.Popen[bytes]:
-    """A front as `python -m service` sets it up, with emulated workers and its log in a file; ready."""
+def logged_front(
+    port: int, log: Path, base_ms: int, *, ready: int = 200, arguments: tuple[str, ...] = (), **settings: int
+) -> subprocess.Popen[bytes]:
+    """A front as `python -m service` sets it up, with emulated workers and its log in a file; its readiness is so."""
     program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
     program += "set_up_logging('text', 'info'); main()"
-    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms)]
+    words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms), *arguments]
     changes = {f"UPSNET_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     with log.open("wb") as file:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=file)
-    while status(port, "/health/ready") != 200:
+    while status(port, "/health/ready") != ready:
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)
     return process

@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--base-ms", type=float, default=20.0, help="of each batch, whatever its size")
+    parser.add_argument("--load-seconds", type=float, default=0.0, help="of each start of a worker")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
         Path(archive.name).write_bytes(b"emulated")
@@ -27,14 +29,21 @@ def main() -> None:
             max_queue=arguments.max_queue,
             warmup_sizes=(),
         )
-        application.load_predictor = partial(emulated, arguments.base_ms)  # type: ignore[assignment]
+        factory = partial(emulated, arguments.base_ms, arguments.load_seconds)
+        application.load_predictor = factory  # type: ignore[assignment]
+        application.import_predictor = nothing  # torch is not needed
         app = application.create_app(settings)
         settle()
         make_server(app, settings).run()
     leave(0)
 
 
-def emulated(base_ms: float, *_: object) -> Emulated:
+def nothing() -> None:
+    pass
+
+
+def emulated(base_ms: float, load_seconds: float, *_: object) -> Emulated:
+    time.sleep(load_seconds)
     return Emulated(base_ms=base_ms, image_ms=5.0)
 
 

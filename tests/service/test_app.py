@@ -1,8 +1,11 @@
 """The application beside its main route: health, metrics, the model, and how it starts and ends."""
 
 import inspect
+import multiprocessing
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from service import __version__
 from service import app as application
 from service.app import create_app
 from service.metrics import Metrics
-from service.workers.process import WarmUp, load_predictor
+from service.workers.process import WarmUp, import_predictor, load_predictor
 from tests.service import emulated
 from tests.service.halves import METADATA, TopAndBottom, photo, settings
 from tests.service.in_process import InProcess, serving
@@ -33,7 +36,8 @@ def drain(client: TestClient) -> None:
 def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
     drain(client)
     answer = client.post("/panoptic", content=photo())
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.headers["connection"] == "close"
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json()["reason"]) == (503, "The service is stopping.")
     assert client.get("/health/live").status_code == 200
@@ -54,11 +58,41 @@ def test_kernels_that_failed_are_named_by_the_model_and_the_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application, "load_predictor", emulated.fallen)
+    monkeypatch.setattr(application, "import_predictor", None)
     with TestClient(create_app(settings(tmp_path, device="cuda:0"))) as client:
         client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
         assert client.get("/model").json()["fallbacks"] == {"nms": "it raised ValueError: no"}
         named = 'upsnet_kernel_fallback_info{device="cuda:0",kernel="nms",reason="it raised ValueError: no"} 1.0'
         assert named in client.get("/metrics").text
+
+
+def test_health_and_refusals_name_the_cause_when_a_worker_cannot_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = tmp_path / "name"
+    name.write_text("first@1")
+    monkeypatch.setattr(application, "load_predictor", partial(named, str(name)))
+    monkeypatch.setattr(application, "import_predictor", None)
+    with TestClient(create_app(settings(tmp_path))) as client:
+        client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
+        name.write_text("second@2")
+        for process in multiprocessing.active_children():
+            process.kill()
+        end = time.monotonic() + 20
+        while "cannot" not in (answer := client.get("/health")).text and time.monotonic() < end:
+            time.sleep(0.05)
+        cause = "The archive has become second@2; first@1 is served. Restart the service."
+        assert answer.json()["reason"] == f"The worker cannot be started again: {cause}"
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        refusal = client.post("/panoptic", content=photo())
+        assert (refusal.status_code, refusal.json()["code"]) == (503, "not_ready")
+        assert cause in refusal.json()["detail"]
+        assert "upsnet_ready 0.0" in client.get("/metrics").text
+        assert cause in caplog.messages[-1]
+
+
+def named(path: str, *_: object) -> emulated.Emulated:
+    return emulated.named(path)
 
 
 def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +108,7 @@ def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "log_form": "text",
         "log_level": "info",
     }
+    assert options["prepare"] is import_predictor
     assert options["warm_up"] == WarmUp(((48, 64),), 8, 12_000_000)
 
 
@@ -86,7 +121,7 @@ def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
     client = TestClient(app)  # not started
     assert client.get("/health/live").status_code == 200
     answer = client.get("/health")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "8")
     assert answer.json() == {
         "live": True,
         "ready": False,
