@@ -47,5 +47,5 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import os, urllib.request as u; \
-    u.urlopen(f'http://127.0.0.1:{os.environ.get(\"UPSNET_PORT\", 8000)}/health/live', timeout=2)"]
+    u.urlopen(f'http://127.0.0.1:{os.environ.get(\"UPSNET_PORT\") or 8000}/health/live', timeout=2)"]
 ENTRYPOINT ["python", "-m", "service"]

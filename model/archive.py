@@ -4,10 +4,8 @@ No other module calls torch.jit; the network only marks its methods with `torch.
 """
 
 import contextlib
-import hashlib
 import json
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,18 +14,15 @@ import torch
 from torch import Tensor
 
 from model import ops as ops  # registers the operators an archive may call
-from model.command import CommandError
+from model.interface.archive_file import METADATA, verify
+from model.interface.archive_file import ArchiveError as ArchiveError
+from model.interface.archive_file import read_metadata as read_metadata
+from model.interface.archive_file import sha256 as sha256
 from model.interface.failures import one_line
-from model.interface.metadata import FORMAT_VERSION, Metadata
+from model.interface.metadata import Metadata
 
 Scripted = torch.jit.ScriptModule
 """A network as an archive holds it."""
-
-_METADATA = "metadata.json"
-
-
-class ArchiveError(CommandError):
-    """An archive cannot be used; the message is one line and says what to do."""
 
 
 def script(network: torch.nn.Module) -> Scripted:
@@ -48,34 +43,8 @@ def save(scripted: Scripted, metadata: Metadata, path: Path) -> None:
     """Write an archive; a file that is there already is replaced in one step."""
     part = path.with_name(path.name + ".part")
     with quiet():
-        torch.jit.save(scripted, str(part), _extra_files={_METADATA: json.dumps(metadata.to_json(), indent=1)})
+        torch.jit.save(scripted, str(part), _extra_files={METADATA: json.dumps(metadata.to_json(), indent=1)})
     part.replace(path)
-
-
-def read_metadata(path: Path) -> Metadata:
-    """The metadata alone, without loading the network.
-
-    Raises:
-        ArchiveError: there is no usable archive at the path.
-    """
-    if path.is_dir():
-        raise ArchiveError(f"{path} is a folder; expected an archive. Name the .pt file itself.")
-    if not path.exists():
-        raise ArchiveError(f"{path} does not exist. Export an archive with `python -m model.export`, or name another.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(f"/extra/{_METADATA}")]
-            if not names:
-                raise ArchiveError(f"{path} holds no metadata. Write it with `python -m model.export`.")
-            fields = json.loads(archive.read(names[0]))
-        version = fields.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ArchiveError(
-                f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export it again."
-            )
-        return Metadata.from_json(fields)
-    except (OSError, EOFError, RuntimeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ArchiveError(f"{path} is not an archive ({error}). Write one with `python -m model.export`.") from error
 
 
 def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:
@@ -108,32 +77,6 @@ def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
     for parameter in module.parameters():
         layout = torch.channels_last if parameter.dim() == 4 else torch.preserve_format
         parameter.data = parameter.data.to(dtype, memory_format=layout)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verify(path: Path) -> str:
-    """The archive's sha256, checked against the `manifest.json` beside it where that lists the file.
-
-    Raises:
-        ArchiveError: the manifest lists another sha256, or cannot be read.
-    """
-    digest = sha256(path)
-    manifest = path.with_name("manifest.json")
-    if manifest.is_file():
-        try:
-            listed = json.loads(manifest.read_text(encoding="utf-8")).get(path.name, {}).get("sha256", digest)
-        except (OSError, ValueError, AttributeError) as error:
-            raise ArchiveError(f"{manifest} is not a manifest of archives ({error}). Fetch it again.") from error
-        if listed != digest:
-            raise ArchiveError(
-                f"{path} has sha256 {digest[:12]}..., its manifest lists {listed[:12]}.... Fetch the file again."
-            )
-    return digest
 
 
 def full_name(path: Path, metadata: Metadata) -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from model.interface.archive_file import ArchiveError
 from model.interface.served import PRECISIONS
 
 
@@ -96,7 +97,7 @@ def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit. A user's mistake prints its message; any other error is a bug and shows its trace."""
     try:
         sys.exit(main() or 0)
-    except (CommandError, OSError) as error:
+    except (CommandError, ArchiveError, OSError) as error:
         if isinstance(error, OSError) and error.errno is None:
             raise  # from a library; those of the operating system say what is wrong and name the file
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

@@ -1,6 +1,7 @@
 """The application: routes and life cycle."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ from service.settings import Settings
 from service.states import Backend
 from service.workers.pool import WorkerPool
 from service.workers.process import WarmUp, import_predictor, load_predictor
+
+log = logging.getLogger(__name__)
 
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop."""
@@ -195,14 +198,16 @@ def add_panoptic(app: FastAPI, engine: Engine) -> None:
                 refusals.note(error.detail)
             return problem(request, error)
         finally:
-            metrics.request_finished(status, code, outcome, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            metrics.request_finished(status, code, outcome, seconds)
+            log.debug("%s: %d %s after %.1f ms", request_id(request), status, code, 1000 * seconds)
 
     app.router.add_api_route(
         "/panoptic",
         panoptic,
         methods=["POST"],
         route_class_override=PlainRoute,
-        openapi_extra=openapi.request_parts(),
+        openapi_extra=openapi.request_parts(settings.deadline_ms),
         responses=openapi.answers(),
         dependencies=key_schemes(settings.api_keys),
         summary="Segment one image",
@@ -222,7 +227,7 @@ async def answer(engine: Engine, request: Request, started: float) -> Response:
     """
     settings = engine.settings
     check_key(request, settings.api_keys)
-    form = choose_form(request.headers.get("accept"))
+    form = choose_form(", ".join(request.headers.getlist("accept")))
     overlay = parse_view(request) == "overlay"
     timing = Timing(started + deadline_seconds(request, settings.deadline_ms))
     with engine.request(), Upload(engine.uploads) as upload:

@@ -109,7 +109,7 @@ class RequestError(InvalidError):
 
     @classmethod
     def bad_deadline(cls, given: str, most: int) -> Self:
-        """An X-Deadline-Ms that is no number of milliseconds from 1 to `most`."""
+        """An X-Deadline-Ms that is no number of milliseconds; more than `most` counts as so many."""
         return cls(400, f"X-Deadline-Ms is {given[:50]!r}; expected a whole number of milliseconds, 1 to {most}.")
 
     @classmethod
@@ -168,6 +168,11 @@ class BodyError(InvalidError):
         return cls(400, "The form has no part named `image`. Send the file in `image`.")
 
     @classmethod
+    def coded_part(cls, coding: str) -> Self:
+        """A part whose bytes stand in another coding than base64."""
+        return cls(400, f"Content-Transfer-Encoding: {coding[:50]} is not read. Send the bytes of the file, or base64.")
+
+    @classmethod
     def crowded_form(cls, max_bytes: int) -> Self:
         """A form with too much beside its image."""
         return cls(400, f"The form has more than {max_bytes} bytes beside its image. Send the file alone.")
@@ -214,12 +219,22 @@ class QueueFullError(ServiceError):
 
 
 class DeadlineExceededError(ServiceError):
-    """The answer cannot come, or has not come, in time."""
+    """The answer cannot come, or has not come, in time.
+
+    Args:
+        detail: what the client reads.
+    """
 
     status, code, title, outcome = 504, "deadline_exceeded", "Deadline exceeded", "expired"
 
-    def __init__(self) -> None:
-        super().__init__("The deadline passed, or cannot be met. Send a later X-Deadline-Ms or try when load is lower.")
+    def __init__(self, detail: str = "The deadline passed, or cannot be met. Try again when load is lower.") -> None:
+        super().__init__(detail)
+
+    @classmethod
+    def of_client(cls, given: int, most: int) -> Self:
+        """The request's own deadline of so many milliseconds; the service would have waited for `most`."""
+        own = f"The deadline that X-Deadline-Ms set, {given} ms, passed or cannot be met."
+        return cls(f"{own} Send a later one, up to {most}, or try when load is lower.")
 
 
 class ClientGoneError(ServiceError):

@@ -1,12 +1,56 @@
 """What the processes of the service write to stderr."""
 
+import io
 import json
 import logging
 import math
+import os
+import re
 import time
 import warnings
 
 log = logging.getLogger(__name__)
+
+LIBRARIES = "libraries"
+"""The logger of what libraries write to stdout and stderr; `service.streams` limits how much of it there is."""
+LONGEST_MESSAGE = 1000
+"""Characters of a message that are written."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class LogStream(io.TextIOWrapper):
+    """Where the log goes while `service.streams` has descriptors 1 and 2.
+
+    Args:
+        descriptor: what descriptor 2 was; it is closed with this.
+        unread: the read end of the pipe to which descriptor 2 leads, where this process reads it.
+
+    Attributes:
+        form: of the log, for the processes that this one starts.
+        level: likewise.
+    """
+
+    def __init__(self, descriptor: int, unread: int | None = None) -> None:
+        super().__init__(os.fdopen(descriptor, "wb"), "utf-8", "backslashreplace", line_buffering=True)
+        self.unread, self.form, self.level = unread, "text", "info"
+
+
+def log_stream() -> LogStream | None:
+    """The one that this process has, if any."""
+    streams = [getattr(handler, "stream", None) for handler in logging.getLogger().handlers]
+    return next((stream for stream in streams if isinstance(stream, LogStream)), None)
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record; only a trace, which is of a defect of ours, adds more."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line."""
+        record.message = record.message[:LONGEST_MESSAGE]
+        return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -18,7 +62,7 @@ class JsonFormatter(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage()[:LONGEST_MESSAGE],
         }
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
@@ -56,7 +100,7 @@ class OneOfAKind(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is written."""
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or record.name == LIBRARIES:
             return True
         place = record.pathname, record.lineno
         last, more = self._kinds.get(place, (-math.inf, 0))
@@ -72,9 +116,11 @@ class OneOfAKind(logging.Filter):
 
 def set_up_logging(form: str, level: str) -> None:
     """Log to stderr, as `text` or `json`, from this level on; called by the front and by each worker."""
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if form == "json" else text)
+    stream = log_stream()
+    if stream:
+        stream.form, stream.level = form, level
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(OneOfAKind())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd tags in clients' files would fill the log

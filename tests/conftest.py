@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+os.environ["PYTHON_DOTENV_DISABLED"] = "1"  # a developer's settings are not the tests'
+
 
 def let_old_interpreters_read_numbers() -> None:
     """Triton before 3.9 takes a loop's bound by `int` of an array of one number, which numpy refuses from 2.5 on."""

@@ -1,67 +1,39 @@
 """Bytes to RGB pixels, and maps to PNG. Every fault of an image file is caught here."""
 
 import contextlib
-import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import simplejpeg
-from PIL import (  # each plugin registers its format; Pillow itself would load some of them too late
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image
 
-from model.interface import claims, libtiff
+from model.interface.formats import claims
+from model.interface.formats.bmp import open_bmp
+from model.interface.formats.errors import CorruptImageError as CorruptImageError
+from model.interface.formats.errors import ImageError as ImageError
+from model.interface.formats.errors import ImageTooLargeError as ImageTooLargeError
+from model.interface.formats.errors import UnsupportedImageError as UnsupportedImageError
+from model.interface.formats.errors import damaged
+from model.interface.formats.gif import open_gif
+from model.interface.formats.identify import FORMATS as FORMATS
+from model.interface.formats.identify import format_of
+from model.interface.formats.jpeg import open_jpeg
+from model.interface.formats.png import open_png
+from model.interface.formats.rgb import upright
+from model.interface.formats.tiff import open_tiff
+from model.interface.formats.webp import open_webp
 from model.interface.panoptic import Pixels
-from model.interface.webp import decode_webp
 
 try:
     from zlib_ng import zlib_ng as deflate
 except ImportError:  # pragma: no cover -- no wheel for this platform
     import zlib as deflate  # type: ignore[no-redef]
 
-OPENERS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,  # also opens MPO
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        GifImagePlugin.GifImageFile,
-    )
-)
-FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "MPO", "GIF")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF87a", b"GIF89a", *claims.TIFF)
 MAX_SIDE = 65_535
 BAND_PIXELS = 1 << 20
-"""Pixels that are converted, or compressed, at a time: a whole picture at once would be in memory several times."""
-SCANS_A_PASS = 8
-"""Empty scans of a progressive JPEG that take as long as decoding its pixels once."""
-
-
-class ImageError(Exception):
-    """An image is refused; the message is for the client."""
-
-
-class UnsupportedImageError(ImageError):
-    """The bytes are not a format that is accepted."""
-
-
-class CorruptImageError(ImageError):
-    """The format is accepted, but these bytes cannot be decoded."""
-
-
-class ImageTooLargeError(ImageError):
-    """More pixels than allowed, by the file's own header."""
+"""Pixels that are compressed at a time: a whole picture at once would be in memory several times."""
+_OPENERS = {"JPEG": open_jpeg, "PNG": open_png, "WebP": open_webp, "BMP": open_bmp, "GIF": open_gif}
 
 
 class OpenImage:
@@ -83,40 +55,35 @@ class OpenImage:
     """
 
     def __init__(self, content: bytes, max_pixels: int) -> None:
-        libtiff.silence()
         Image.MAX_IMAGE_PIXELS = None  # the check below takes the place of Pillow's, which only warns
-        if reason := claims.excess(content):
+        form = format_of(content)
+        if form is None:
+            raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.")
+        if form != "TIFF" and (reason := claims.excess(content)):  # `tiff` counts for itself
             raise CorruptImageError(f"The image is refused: {reason}. Save it anew and send that.")
-        self._content = content
-        with _as_image_errors(content):
-            self._image = Image.open(io.BytesIO(content), formats=OPENERS)
-            check_tile(self._image, max_pixels)
-            self.width, self.height = self._image.size
-            check_size(self.height, self.width, max_pixels)
-        scans = content.count(b"\xff\xda") if "progressive" in self._image.info else 0
-        self.work = self.height * self.width * (1 + scans // SCANS_A_PASS) + len(content)
+        with _as_image_errors():
+            image = open_tiff(content, max_pixels) if form == "TIFF" else _OPENERS[form](content)
+            check_size(image.height, image.width, max_pixels)
+        self.height, self.width, self._image = image.height, image.width, image
+        self.work = self.height * self.width * image.passes + len(content)
 
     def decode(self) -> Pixels:
-        """(H, W, 3) uint8 RGB, upright. Closes the image.
+        """(H, W, 3) uint8 RGB, upright.
 
         Raises:
             UnsupportedImageError: its pixels are floating-point numbers.
             CorruptImageError: it is truncated or damaged.
         """
-        with _as_image_errors(self._content), self._image as image:
-            pixels = decode_jpeg(self._content, image)
-            pixels = decode_webp(self._content, image) if pixels is None else pixels
-            if pixels is None:
-                image.load()
-                pixels = to_rgb(image)
-            return upright(pixels, orientation(image))
+        with _as_image_errors():
+            return upright(self._image.pixels(), self._image.orientation)
 
 
 def decode(content: bytes, max_pixels: int) -> Pixels:
     """The picture of an image file, upright and in 8-bit RGB.
 
-    The first frame of an animation is taken. EXIF orientation is applied, alpha dropped, 16 bits are scaled to 8 by
-    division by 257, colour profiles are ignored. The size is checked before anything is decoded.
+    The first frame of an animation is taken, of an animated PNG the still picture. EXIF orientation is applied, alpha
+    dropped, 16 bits are divided by 257 and rounded, colour profiles are ignored. The size is checked before anything is
+    decoded.
 
     Args:
         content: a file in one of `FORMATS`.
@@ -126,123 +93,42 @@ def decode(content: bytes, max_pixels: int) -> Pixels:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UnsupportedImageError: the format is another.
-        ImageTooLargeError: it has more pixels than `max_pixels`.
+        UnsupportedImageError: the format is another, or a kind that is not decoded.
+        ImageTooLargeError: it has more pixels than `max_pixels`, or a side of more than `MAX_SIDE`.
         CorruptImageError: it is truncated, damaged or empty.
     """
     return OpenImage(content, max_pixels).decode()
 
 
 @contextlib.contextmanager
-def _as_image_errors(content: bytes) -> Iterator[None]:
+def _as_image_errors() -> Iterator[None]:
     """Turns whatever a decoder raises into an `ImageError`."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        if content.startswith(SIGNATURES):
-            raise CorruptImageError("The image is damaged: its header cannot be read. Send the whole file.") from error
-        raise UnsupportedImageError(f"Not an image in an accepted format. Send one of {', '.join(FORMATS)}.") from error
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, struct.error, ...
-        raise CorruptImageError(
-            "The image cannot be decoded: it is truncated or damaged. Send the whole file."
-        ) from error
-
-
-def decode_jpeg(content: bytes, image: Image.Image) -> Pixels | None:
-    """The same pixels as Pillow's, a third faster; None leaves the file to Pillow.
-
-    Args:
-        content: the file.
-        image: the file as Pillow opened it; its size is allowed.
-    """
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
-        return None
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-        if (width, height) != image.size:
-            return None
-        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError:  # damaged, which Pillow may accept, or of a rare kind
-        return None
-    return pixels
+        raise damaged() from error
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
     """Refuse an image that is too large, or empty, by the size in its header.
 
     Raises:
-        ImageTooLargeError: it has more pixels than allowed.
+        ImageTooLargeError: it has more pixels than allowed, or a side of more than `MAX_SIDE`.
         CorruptImageError: it has no pixels.
     """
     if height < 1 or width < 1:
         raise CorruptImageError(f"Image is {width} x {height}: it has no pixels.")
-    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+    if max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(
-            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx"
-            f" and {MAX_SIDE} pixels a side. Send a smaller image or raise UPSNET_MAX_PIXELS."
+            f"Image is {width} x {height}; the limit is {MAX_SIDE} pixels a side. Send a smaller image."
         )
-
-
-def check_tile(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF with tiles larger than any image may be: a tile is decoded whole, however small the image.
-
-    Raises:
-        ImageTooLargeError: its tiles have more pixels than allowed.
-    """
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    width, height = tags.get(322, 0), tags.get(323, 0)
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"Image has tiles of {width} x {height}; the limit is {max_pixels / 1e6:g} Mpx. Save it with smaller tiles."
+            f"Image is {width} x {height} = {width * height / 1e6:.1f} Mpx; the limit is {max_pixels / 1e6:g} Mpx."
+            " Send a smaller image or raise UPSNET_MAX_PIXELS."
         )
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """(H, W, 3) of a loaded image of any mode. In bands: every conversion of a whole picture would copy it."""
-    if image.mode == "F":
-        raise UnsupportedImageError("Image has floating-point pixels. Send 8 or 16 bits a channel.")
-    width, height = image.size
-    band = max(1, BAND_PIXELS // width)
-    if height <= band:
-        return _band_to_rgb(image)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, band):
-        bottom = min(top + band, height)
-        pixels[top:bottom] = _band_to_rgb(image.crop((0, top, width, bottom)))
-    return pixels
-
-
-def _band_to_rgb(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion clips them to white
-        grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none, or the EXIF block is damaged or asks for too much work."""
-    if claims.excess(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
-        return 1
-    try:
-        value = image.getexif().get(274, 1)
-    except Exception:  # a damaged block does not make the picture unreadable
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """The picture upright, from pixels stored with an EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:

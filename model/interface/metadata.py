@@ -51,6 +51,18 @@ class Metadata:
             ValueError: a field is missing, unknown or wrong.
         """
         try:
-            return cls(**{**fields, "categories": categories.parse(fields["categories"])})
+            metadata = cls(**{**fields, "categories": categories.parse(fields["categories"])})
+            metadata._check()
         except (KeyError, TypeError) as error:
             raise ValueError(f"metadata does not fit format {FORMAT_VERSION}: {error}") from error
+        return metadata
+
+    def _check(self) -> None:
+        """Raise a TypeError for what would fail only when it is used."""
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise TypeError(f"name is {self.name!r}, expected a word")
+        sides = self.test_scale.values() if isinstance(self.test_scale, dict) else ()
+        if set(self.test_scale) != {"short_side", "long_side"} or not all(
+            type(side) is int and side > 0 for side in sides
+        ):
+            raise TypeError(f"test_scale is {self.test_scale!r}, expected short_side and long_side in pixels")

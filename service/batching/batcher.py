@@ -6,6 +6,7 @@ taken for the fault of one item, which is found by halving the batch.
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Hashable
@@ -16,6 +17,8 @@ from service.batching.batch_time import BatchTime
 from service.batching.queues import Batch, Entry, Item, Queues, Result
 from service.batching.recovery import PixelBudget, fail, recover
 from service.errors import DeadlineExceededError, NotReadyError, OutOfDeviceMemoryError
+
+log = logging.getLogger(__name__)
 
 HAND_OVER_SECONDS = 0.015
 """The next batch goes to a busy device this long before it is expected to be free: as late as possible, so that the
@@ -253,6 +256,7 @@ class Batcher(Generic[Item, Result]):
 
     def _learn(self, batch: Batch[Item, Result], seconds: float) -> None:
         images = len(batch.entries)
+        log.debug("a batch of %d, %d padded pixels: %.1f ms", images, batch.padded_pixels, 1000 * seconds)
         self._times[batch.entries[0].key].learn(images, seconds)
         self._seconds_per_item += 0.2 * (seconds / images - self._seconds_per_item)
         self.admission.learn(self._seconds_per_item / max(1, self._concurrency))

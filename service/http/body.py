@@ -9,12 +9,11 @@ import io
 import time
 from collections.abc import AsyncIterator, Iterator
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyError, ClientGoneError, DeadlineExceededError, UploadsFullError
+from service.http.multipart import Base64, MultipartError, MultipartParser, PartHeaders
 
 FORM_OVERHEAD = 65_536
 """Bytes that a form may hold beside its image."""
@@ -22,7 +21,6 @@ PART_OVERHEAD = 256
 """Bytes that each part adds to those beside the image, however little it holds: its headers are slow to parse."""
 PIECE = 65_536
 """Bytes of a form that are parsed between two checks of `FORM_OVERHEAD`."""
-PARSER_ERRORS = (FormParserError, ValueError)
 
 
 class Uploads:
@@ -135,7 +133,7 @@ async def read_image(request: Request, upload: Upload, max_bytes: int, seconds: 
     form = MultipartForm(options.get(b"boundary", b""), upload) if kind == b"multipart/form-data" else None
     limit = max_bytes + (FORM_OVERHEAD if form else 0)
     announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isdigit() else 0
+    size = int(announced) if announced.isdecimal() and announced.isascii() else 0
     chunks = request.stream()
     left = deadline - time.monotonic()
     try:
@@ -185,13 +183,12 @@ class MultipartForm:
 
     def __init__(self, boundary: bytes, upload: Upload) -> None:
         self._upload = upload
-        self._ended = self._found = self._wanted = False
+        self._found = self._wanted = False
+        self._base64: Base64 | None = None
         self._overhead = 0
-        self._field, self._value = b"", b""
-        self._headers: dict[bytes, bytes] = {}
         try:
-            self._parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
-        except PARSER_ERRORS as error:
+            self._parser = MultipartParser(boundary)
+        except MultipartError as error:
             raise BodyError.malformed_form() from error
 
     def write(self, chunk: bytes) -> None:
@@ -203,11 +200,14 @@ class MultipartForm:
         """
         for start in range(0, len(chunk), PIECE):
             try:
-                self._parser.write(chunk[start : start + PIECE])
-            except PARSER_ERRORS as error:
+                for part in self._parser.feed(chunk[start : start + PIECE]):
+                    if isinstance(part, dict):
+                        self._begin(part)
+                    else:
+                        self._take(part)
+            except MultipartError as error:
                 raise BodyError.malformed_form() from error
-            if self._overhead > FORM_OVERHEAD:
-                raise BodyError.crowded_form(FORM_OVERHEAD)
+            self._check()
 
     def end(self) -> None:
         """Check that the form is whole, when the body has ended.
@@ -215,48 +215,41 @@ class MultipartForm:
         Raises:
             BodyError: 400, the form is cut short or has no image.
         """
-        if not self._ended:
-            raise BodyError.cut_form()
+        if not self._parser.ended:
+            raise BodyError.cut_form() if self._parser.began else BodyError.malformed_form()
         if not self._found:
             raise BodyError.form_without_image()
+        self._end_part()
 
-    def _callbacks(self) -> dict[str, object]:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._part_data,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._headers, self._wanted = {}, False
+    def _begin(self, headers: PartHeaders) -> None:
+        self._end_part()
         self._overhead += PART_OVERHEAD
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-        self._overhead += end - start
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-        self._overhead += end - start
-
-    def _header_end(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field, self._value = b"", b""
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._check()
+        _, options = parse_options_header(headers.get(b"content-disposition", b""))
         self._wanted = options.get(b"name") == b"image" and not self._found
-        self._found = self._found or self._wanted
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted:
-            self._upload.write(memoryview(data)[start:end])
-        else:
-            self._overhead += end - start
+            self._found = True
+            coding = headers.get(b"content-transfer-encoding", b"binary").lower()
+            if coding not in (b"binary", b"8bit", b"7bit", b"base64"):
+                raise BodyError.coded_part(coding.decode("latin-1"))
+            self._base64 = Base64() if coding == b"base64" else None
 
-    def _end(self) -> None:
-        self._ended = True
+    def _take(self, data: bytes) -> None:
+        if not self._wanted:
+            self._overhead += len(data)
+        elif self._base64:
+            self._upload.write(self._base64.decode(data))
+        else:
+            self._upload.write(data)
+
+    def _check(self) -> None:
+        if self._overhead + self._parser.overhead > FORM_OVERHEAD:
+            raise BodyError.crowded_form(FORM_OVERHEAD)
+
+    def _end_part(self) -> None:
+        if self._base64:
+            try:
+                self._base64.end()
+            except MultipartError as error:
+                raise BodyError.malformed_form() from error
+            self._base64 = None

@@ -50,6 +50,7 @@ class Envelope:
         if ABSOLUTE.match(scope["path"]):  # as for a proxy: RFC 9112, section 3.2.2
             path = "/" + scope["path"].split("/", 3)[3] if scope["path"].count("/") > 2 else "/"
             scope = {**scope, "path": path, "raw_path": path.encode()}
+        scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}  # RFC 9110, 5.5
         request = Request(scope)
         body = _Body(request.headers, receive)
         started = linger = False

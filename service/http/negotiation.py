@@ -1,28 +1,36 @@
 """Which form of answer a client wants (RFC 9110, section 12.5.1)."""
 
 import functools
+import re
 
 from service.errors import RequestError
 from service.http.forms import FORMS, MEDIA_TYPES, AnswerForm
+
+QUOTED = re.compile(r'"(?:\\.|[^"\\])*(?:"|\\?$)')
+"""A quoted string, which may hold commas and semicolons, or one without end."""
 
 
 @functools.lru_cache(256)
 def choose_form(accept: str | None) -> AnswerForm:
     """The form that an Accept header likes best; the first of equals; the first of all without a header.
 
+    Args:
+        accept: the header's lines, joined by commas.
+
     Raises:
         RequestError: 406, it accepts none of them.
     """
-    if not accept or not accept.strip():
+    plain = QUOTED.sub('""', accept or "")
+    ranges = [parse_range(part) for part in plain.split(",") if part.strip()]
+    if not ranges:
         return FORMS[0]
-    ranges = [parse_range(part) for part in accept.split(",") if part.strip()]
     best, best_quality = None, 0.0
     for form in FORMS:
         quality = quality_of(form.media_type, ranges)
         if quality > best_quality:
             best, best_quality = form, quality
     if best is None:
-        raise RequestError.not_acceptable(accept, MEDIA_TYPES)
+        raise RequestError.not_acceptable(accept or "", MEDIA_TYPES)
     return best
 
 

@@ -18,21 +18,26 @@ from service.errors import (
 )
 from service.http import problems, responses
 from service.http.forms import FORMS, MEDIA_TYPES
-from service.http.request import DEADLINE_HEADER, MAX_DEADLINE_MS, VIEWS
+from service.http.request import DEADLINE_HEADER, VIEWS
 from service.http.schemas import Health, PanopticResponse, Problem
 
 Described = dict[int | str, dict[str, Any]]
 """Answers by status, as FastAPI's `responses` takes them."""
 REQUEST_ID = "7d0c4b5e"
+DEADLINE = "give up after so many milliseconds; a number above the service's own deadline counts as that"
 
 
-def request_parts() -> dict[str, Any]:
-    """The body and the parameters of POST /panoptic."""
+def request_parts(deadline_ms: int) -> dict[str, Any]:
+    """The body and the parameters of POST /panoptic.
+
+    Args:
+        deadline_ms: the service's own; clients can only shorten it.
+    """
     formats = f"{', '.join(codec.FORMATS[:-1])} or {codec.FORMATS[-1]}"
     image = {"type": "string", "format": "binary", "minLength": 1, "description": formats}
     form = {"type": "object", "required": ["image"], "properties": {"image": image}}
     view = {"type": "string", "enum": list(VIEWS), "default": VIEWS[0]}
-    deadline = {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS}
+    deadline = {"type": "integer", "minimum": 1, "maximum": deadline_ms}
     return {
         "requestBody": {
             "required": True,
@@ -40,7 +45,7 @@ def request_parts() -> dict[str, Any]:
         },
         "parameters": [
             {"name": "view", "in": "query", "schema": view, "description": "overlay: a picture over the photo"},
-            {"name": DEADLINE_HEADER, "in": "header", "schema": deadline, "description": "give up after this long"},
+            {"name": DEADLINE_HEADER, "in": "header", "schema": deadline, "description": DEADLINE},
         ],
     }
 
@@ -96,7 +101,7 @@ def errors() -> list[ServiceError]:
         QueueFullError(3),
         InternalError(),
         NotReadyError.for_now(NotReadyError.STOPPING),
-        DeadlineExceededError(),
+        DeadlineExceededError.of_client(50, 30_000),
     ]
 
 

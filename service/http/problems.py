@@ -6,8 +6,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.errors import InternalError, PredictionError, RequestError, ServiceError
-from service.http.request import SCHEME, request_id
+from service.errors import DeadlineExceededError, InternalError, PredictionError, RequestError, ServiceError
+from service.http.request import SCHEME, deadline_error, request_id
 from service.http.schemas import Problem
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 def service_error(request: Request, error: Exception) -> ServiceError:
     """The error to answer with. A defect is logged, with the trace if it is ours, and becomes an InternalError."""
     match error:
+        case DeadlineExceededError():
+            return deadline_error(request, error)
         case ServiceError():
             return error
         case HTTPException(status_code=404):

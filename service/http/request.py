@@ -1,6 +1,7 @@
 """A request beside its body: its id and key, the view and deadline that it asks for, and whether its client left."""
 
 import asyncio
+import contextlib
 import hmac
 import random
 import re
@@ -11,7 +12,7 @@ from fastapi import Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from service.errors import ClientGoneError, RequestError
+from service.errors import ClientGoneError, DeadlineExceededError, RequestError
 
 Value = TypeVar("Value")
 
@@ -19,7 +20,6 @@ ID_HEADER = "X-Request-ID"
 DEADLINE_HEADER = "X-Deadline-Ms"
 KEY_HEADER = "X-API-Key"
 SCHEME = "Bearer"
-MAX_DEADLINE_MS = 999_999_999
 VIEWS = ("ids", "overlay")
 """What the picture of an answer shows; the first is the default."""
 WORD = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -63,9 +63,19 @@ def deadline_seconds(request: Request, limit_ms: int) -> float:
     given = request.headers.get(DEADLINE_HEADER)
     if given is None:
         return limit_ms / 1000
-    if not re.fullmatch(r"[0-9]{1,9}", given) or int(given) < 1:
-        raise RequestError.bad_deadline(given, MAX_DEADLINE_MS)
-    return min(int(given), limit_ms) / 1000
+    digits = re.fullmatch(r"0*([1-9][0-9]*)", given)
+    if not digits:
+        raise RequestError.bad_deadline(given, limit_ms)
+    asked = int(digits[1]) if len(digits[1]) < 20 else limit_ms  # Python refuses to read the longest numbers
+    if asked < limit_ms:
+        request.scope.setdefault("state", {})["own_deadline"] = asked, limit_ms
+    return min(asked, limit_ms) / 1000
+
+
+def deadline_error(request: Request, error: DeadlineExceededError) -> DeadlineExceededError:
+    """What to say of a deadline that passed: only a client that set it can set a later one."""
+    own = request.scope.get("state", {}).get("own_deadline")
+    return DeadlineExceededError.of_client(*own) if own else error
 
 
 async def unless_gone(request: Request, work: Awaitable[Value]) -> Value:
@@ -105,18 +115,33 @@ async def wait_until_gone(request: Request) -> None:
 def check_key(request: Request, keys: tuple[str, ...]) -> None:
     """Refuse a request without a configured key in either header; every key is compared, in constant time.
 
+    Of several lines of one of these headers the first counts: neither is a list.
+
     Raises:
         RequestError: 401.
     """
     if not keys:
         return
-    given = [request.headers.get(KEY_HEADER, "")]
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == SCHEME.lower():
-        given.append(token.strip())
-    fits = [hmac.compare_digest(word.encode(), key.encode()) for word in given for key in keys]
+    given = [sent(request, KEY_HEADER)]
+    scheme, *token = re.split(rb"[ \t]+", sent(request, "Authorization"), maxsplit=1)
+    if scheme.lower() == SCHEME.lower().encode():
+        given += token
+    fits = [hmac.compare_digest(word, form) for word in given for key in keys for form in key_forms(key)]
     if not any(fits):
         raise RequestError.key_missing()
+
+
+def sent(request: Request, name: str) -> bytes:
+    """The value of a header as it came; empty where there is none."""
+    return request.headers.get(name, "").encode("latin-1").strip(b" \t")  # Starlette has decoded it so
+
+
+def key_forms(key: str) -> list[bytes]:
+    """The bytes that clients send for a key: as the environment has it, or as Python's and browsers' do, in Latin-1."""
+    forms = [key.encode(errors="surrogateescape")]
+    with contextlib.suppress(UnicodeEncodeError):
+        forms.append(key.encode("latin-1"))
+    return forms
 
 
 def key_schemes(keys: tuple[str, ...]) -> list[Any]:

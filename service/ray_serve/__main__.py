@@ -17,6 +17,7 @@ before it goes, and is replaced when it has no worker for half a minute. For how
 import argparse
 import sys
 
+from service import preflight
 from service import settings as settings_module
 from service.settings import SettingsError
 
@@ -31,6 +32,14 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
+        settings = settings_module.load()
+        preflight.check_archive(settings)  # what else a host must have, the cluster's hosts have
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    if unknown := settings_module.unknown_names():
+        print(f"warning: {unknown}", file=sys.stderr)  # noqa: T201
+    try:
         import ray
 
         from service.ray_serve import replica
@@ -39,10 +48,9 @@ def main() -> int:
         print(missing, file=sys.stderr)  # noqa: T201
         return 1
     try:
-        settings = settings_module.load()
         replica.connect()
         replica.start(settings, args.max_replicas)
-    except (SettingsError, replica.DeployError, ConnectionError, ray.exceptions.RayError) as error:
+    except (replica.DeployError, ConnectionError, ray.exceptions.RayError) as error:
         print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)  # noqa: T201
         return 1
     print(f"upsnet answers on port {settings.port} of each host with a replica")  # noqa: T201

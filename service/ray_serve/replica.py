@@ -15,6 +15,7 @@ from service.app import create_app
 from service.engine import Engine
 from service.logs import set_up_logging
 from service.settings import Settings
+from service.streams import Streams
 
 EXPORT_SECONDS = 5.0
 """Between two copies of the metrics."""
@@ -32,6 +33,7 @@ class Replica:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._streams = Streams("replica")  # Ray leads them into files of its own, which libraries could fill
         set_up_logging(settings.log_format, settings.log_level)
         self._app = create_app(settings)
         self._app.add_middleware(OneRequestId)
@@ -159,6 +161,8 @@ def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
     """
     resources = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
     gpus = gpus_per_replica(settings.device, resources["GPU"])
+    if not gpus and settings.precision == "float16":
+        raise DeployError("UPSNET_PRECISION='float16' needs GPUs, and a replica has none here. Use float32 or auto.")
     most = most or (resources["GPU"] // gpus if gpus else resources["CPU"])
     if not most:
         raise DeployError(

@@ -22,6 +22,7 @@ from model.interface.failures import is_shortage, one_line
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.scale import padded_size
 from model.interface.served import ServedModel
+from service import streams
 from service.logs import set_up_logging
 from service.workers import messages
 from service.workers.shared_memory import Block
@@ -98,18 +99,28 @@ def import_predictor() -> None:
     import model.predictor  # noqa: F401
 
 
-def main(pipe: Connection, factory: Factory, warm_up: WarmUp, prepare: Callable[[], None] | None = None) -> None:
+def main(
+    pipe: Connection,
+    factory: Factory,
+    warm_up: WarmUp,
+    ends: streams.Ends | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> None:
     """Load, warm up, say so, and answer batches until the front closes the pipe.
 
     Args:
         pipe: the worker's end of the pipe to the front.
         factory: makes the predictor.
         warm_up: what to run before the worker is ready.
+        ends: where to log, and to lead what libraries write; None: the streams stay as they are.
         prepare: runs before the factory.
     """
+    if ends:
+        streams.take_in_worker(ends)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):  # they are meant for the front, which drains first
         signal.signal(signum, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    heir = threading.Thread(target=_end_with_parent, args=(ends,), daemon=True)
+    heir.start()
 
     def report(step: str, done: float) -> None:
         pipe.send(messages.Step(step, done))
@@ -130,6 +141,8 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp, prepare: Callable[
         try:
             message: messages.ToWorker = pipe.recv()
         except (EOFError, OSError):
+            if ends:
+                heir.join(1.0)  # the front is about to end this process, or has died and its last words are read
             return
         match message:
             case messages.NewBlock(number, size):
@@ -246,10 +259,12 @@ def _answer(predictor: Predictor, block: Block, batch: messages.Batch) -> messag
         return messages.Failed(batch.number, one_line(error), _device_memory(device))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(ends: streams.Ends | None) -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
+    if ends:
+        streams.read_will(ends)
     os._exit(1)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import ServedModel
 from service.errors import DeviceLostError, OutOfDeviceMemoryError, PredictionError, WorkerStartError
+from service.streams import WorkerStreams
 from service.workers import messages
 from service.workers.process import Factory, WarmUp, main
 from service.workers.progress import Progress
@@ -91,9 +92,11 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         try:
             self._pipe, self._far_end = context.Pipe()
+            self._streams = WorkerStreams()
         except OSError as error:
             raise WorkerStartError(f"No pipe to a worker can be opened: {error}.", NO_ROOM) from error
-        self._process = context.Process(target=main, args=(self._far_end, factory, warm_up, prepare), daemon=True)
+        arguments = self._far_end, factory, warm_up, self._streams.ends, prepare
+        self._process = context.Process(target=main, args=arguments, daemon=True)
 
     async def start(self) -> None:
         """Return when its predictor is loaded and warm.
@@ -109,6 +112,7 @@ class Worker:
         self.pid = self._process.pid or 0
         atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
         self._far_end.close()  # so that its end of the pipe ends with it
+        self._streams.listen(f"worker {self.pid}")
         self._loop.add_reader(self._pipe.fileno(), self._read)
         self._look_whether_stopped(0)
         self.served = await self._ready
@@ -152,6 +156,7 @@ class Worker:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
+        died = self.ended.done()
         self._lose("it was stopped", by_us=True)
         self._far_end.close()
         if self._spawned:
@@ -162,6 +167,7 @@ class Worker:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
             self._process.close()
+        await asyncio.to_thread(self._streams.close, died)
 
     def _take_block(self, size: int) -> Block:
         block, new = self._blocks.take(size)

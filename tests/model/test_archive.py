@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 import zipfile
 from pathlib import Path
@@ -108,67 +109,25 @@ def test_the_sample_picture_is_the_same_each_time_and_has_edges() -> None:
     assert (int(picture.min()), int(picture.max())) == (0, 254)
 
 
-@pytest.mark.parametrize(
-    ("kind", "part"),
-    [
-        ("missing", "does not exist"),
-        ("folder", "is a folder"),
-        ("text", "is not an archive"),
-        ("empty", "is not an archive"),
-        ("bare", "holds no metadata"),
-        ("future", "format version 99"),
-        ("list", "is not an archive"),
-        ("nameless", "category .* needs id, name, isthing"),
-    ],
-)
-def test_what_is_not_our_archive_is_refused_in_one_line(tmp_path: Path, kind: str, part: str) -> None:
+def test_what_is_no_archive_is_refused_before_its_code_runs(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    metadata = {
-        "future": {"format_version": 99},
-        "list": [1],
-        "nameless": {"format_version": 2, "categories": [{"id": 1, "isthing": 0}]},
-    }
-    if kind == "folder":
-        path.mkdir()
-    elif kind in ("text", "empty"):
-        path.write_text("hello" if kind == "text" else "")
-    elif kind != "missing":
-        with zipfile.ZipFile(path, "w") as file:
-            name = "a/extra/metadata.json" if kind in metadata else "a/data.pkl"
-            file.writestr(name, json.dumps(metadata.get(kind)))
-    with pytest.raises(archive.ArchiveError, match=part) as error:
+    path.write_text("hello")
+    with pytest.raises(archive.ArchiveError, match="is not an archive"):
         archive.load(path)
-    assert "\n" not in str(error.value)
+
+
+def test_an_archive_that_the_manifest_does_not_mean_is_refused_before_its_code_runs(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(tiny_archive, tmp_path / "copy.pt"))
+    (tmp_path / "manifest.json").write_text(json.dumps({"copy.pt": {"sha256": "0" * 64}}))
+    with pytest.raises(archive.ArchiveError, match="manifest lists 000000000000"):
+        archive.load(path)
 
 
 def test_an_unknown_device_is_refused(tiny_archive: Path) -> None:
     with pytest.raises(archive.ArchiveError, match=r"tiny\.pt does not load on toaster: "):
         archive.load(tiny_archive, "toaster")
-
-
-def test_an_archive_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "copy.pt"
-    path.write_bytes(b"hello")
-    (tmp_path / "manifest.json").write_text(json.dumps({"copy.pt": {"sha256": "0" * 64}}))
-    with pytest.raises(archive.ArchiveError, match="manifest lists 000000000000"):
-        archive.verify(path)
-
-
-def test_an_archive_that_the_manifest_lists_or_does_not_name_is_taken(tmp_path: Path) -> None:
-    path = tmp_path / "copy.pt"
-    path.write_bytes(b"hello")
-    digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    for listed in ({"copy.pt": {"sha256": digest}}, {"other.pt": {"sha256": "0" * 64}}):
-        (tmp_path / "manifest.json").write_text(json.dumps(listed))
-        assert archive.verify(path) == digest
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"copy.pt": 1}'])
-def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "copy.pt").write_bytes(b"hello")
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(archive.ArchiveError, match=r"manifest\.json is not a manifest of archives"):
-        archive.verify(tmp_path / "copy.pt")
 
 
 def test_clients_see_the_name_and_the_start_of_the_digest(tiny_archive: Path) -> None:

@@ -139,16 +139,16 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def logged_front(
-    port: int, log: Path, base_ms: int, *, ready: int = 200, arguments: tuple[str, ...] = (), **settings: int
+    port: int, log: Path, base_ms: int, *arguments: str, form: str = "text", ready: int = 200, **settings: int
 ) -> subprocess.Popen[bytes]:
-    """A front as `python -m service` sets it up, with emulated workers and its log in a file; its readiness is so."""
-    program = "from service.logs import set_up_logging; from tests.resilience.serve import main; "
-    program += "set_up_logging('text', 'info'); main()"
+    """A front as `python -m service` sets it up, with emulated workers, its log in a file, and this readiness."""
+    program = "from service.logs import set_up_logging; from service.streams import Streams; "
+    program += f"from tests.resilience.serve import main; Streams(); set_up_logging({form!r}, 'info'); main()"
     words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms), *arguments]
     changes = {f"UPSNET_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     with log.open("wb") as file:
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=file)
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=file)
     while status(port, "/health/ready") != ready:
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)

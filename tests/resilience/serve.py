@@ -11,6 +11,7 @@ from service.memory import settle
 from service.server import leave, make_server
 from service.settings import Settings
 from tests.service.emulated import Emulated
+from tests.service.noise import Noisy
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--base-ms", type=float, default=20.0, help="of each batch, whatever its size")
     parser.add_argument("--load-seconds", type=float, default=0.0, help="of each start of a worker")
+    parser.add_argument("--noisy", action="store_true", help="workers whose libraries write to stdout and stderr")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
         Path(archive.name).write_bytes(b"emulated")
@@ -29,7 +31,8 @@ def main() -> None:
             max_queue=arguments.max_queue,
             warmup_sizes=(),
         )
-        factory = partial(emulated, arguments.base_ms, arguments.load_seconds)
+        kind = Noisy if arguments.noisy else Emulated
+        factory = partial(emulated, kind, arguments.base_ms, arguments.load_seconds)
         application.load_predictor = factory  # type: ignore[assignment]
         application.import_predictor = nothing  # torch is not needed
         app = application.create_app(settings)
@@ -42,9 +45,9 @@ def nothing() -> None:
     pass
 
 
-def emulated(base_ms: float, load_seconds: float, *_: object) -> Emulated:
+def emulated(kind: type[Emulated], base_ms: float, load_seconds: float, *_: object) -> Emulated:
     time.sleep(load_seconds)
-    return Emulated(base_ms=base_ms, image_ms=5.0)
+    return kind(base_ms=base_ms, image_ms=5.0)
 
 
 if __name__ == "__main__":

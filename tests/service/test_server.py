@@ -174,7 +174,7 @@ def test_several_requests_on_one_connection_end_with_it(tmp_path: Path) -> None:
 
 def test_a_service_that_is_stopped_while_it_loads_says_so_and_ends_soon(tmp_path: Path) -> None:
     port = free_port()
-    process = logged_front(port, tmp_path / "log", 0, ready=503, arguments=("--load-seconds", "60"))
+    process = logged_front(port, tmp_path / "log", 0, "--load-seconds", "60", ready=503)
     answer = exchange(port, PHOTO, patience=20.0)
     assert b'"detail":"The model is loading' in answer
     seconds = re.search(rb"retry-after: (\d+)\r", answer)

@@ -32,6 +32,12 @@ def test_json_is_read_back_as_it_was_written() -> None:
         ({"name": ...}, "metadata does not fit format 2: .*name"),
         ({"categories": ...}, "metadata does not fit format 2: 'categories'"),
         ({"categories": [{"id": 1}]}, "needs id, name, isthing"),
+        ({"name": 7}, "name is 7, expected a word"),
+        ({"name": "two\nlines"}, "expected a word"),
+        ({"test_scale": {"short_side": 360}}, "expected short_side and long_side in pixels"),
+        ({"test_scale": {"short_side": 360, "long_side": "640"}}, "expected short_side and long_side in pixels"),
+        ({"test_scale": {"short_side": 0, "long_side": 640}}, "expected short_side and long_side in pixels"),
+        ({"test_scale": None}, "metadata does not fit format 2"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(change: dict[str, Any], part: str) -> None:

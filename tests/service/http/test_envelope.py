@@ -45,6 +45,18 @@ def test_every_answer_has_its_requests_id(tmp_path: Path, method: str) -> None:
         assert answer.status_code == 405 or method != "POST" or path == "/none"
 
 
+def test_blanks_around_a_value_are_no_part_of_it_behind_any_server() -> None:
+    """The parser of Ray Serve's server leaves those behind it."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        seen.extend(scope["headers"])
+
+    headers = [(b"x-api-key", b" \t two words\xa0\t "), (b"accept", b" "), (b"x-deadline-ms", b"5000 ")]
+    asyncio.run(Envelope(app, LIMIT)({"type": "http", "method": "GET", "path": "/", "headers": headers}, None, None))  # type: ignore[arg-type]
+    assert seen == [(b"x-api-key", b"two words\xa0"), (b"accept", b""), (b"x-deadline-ms", b"5000")]
+
+
 def test_a_defect_outside_the_main_route_has_the_id_too(tmp_path: Path) -> None:
     app = create_app(settings(tmp_path))
 

@@ -52,9 +52,20 @@ def test_docs_name_every_form_and_every_status_of_an_error() -> None:
 
 
 def test_the_parameters_are_those_that_are_read() -> None:
-    parameters = {each["name"]: each for each in openapi.request_parts()["parameters"]}
+    parameters = {each["name"]: each for each in openapi.request_parts(12_345)["parameters"]}
     assert set(parameters) == {"view", "X-Deadline-Ms"}
     assert parameters["view"]["schema"] == {"type": "string", "enum": ["ids", "overlay"], "default": "ids"}
+    assert parameters["X-Deadline-Ms"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 12_345}
+
+
+def test_the_largest_deadline_is_the_services(tmp_path: Path) -> None:
+    client = TestClient(create_app(settings(tmp_path, deadline_ms=4_321)))
+    (deadline,) = (
+        each
+        for each in client.get("/openapi.json").json()["paths"]["/panoptic"]["post"]["parameters"]
+        if each["name"] == "X-Deadline-Ms"
+    )
+    assert deadline["schema"]["maximum"] == 4_321
 
 
 def test_the_example_of_an_answer_is_one() -> None:

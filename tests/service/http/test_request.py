@@ -7,12 +7,23 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from service.errors import ClientGoneError, RequestError
-from service.http.request import check_key, deadline_seconds, key_schemes, parse_view, request_id, unless_gone
+from service.errors import ClientGoneError, DeadlineExceededError, RequestError
+from service.http.request import (
+    check_key,
+    deadline_error,
+    deadline_seconds,
+    key_schemes,
+    parse_view,
+    request_id,
+    unless_gone,
+)
 
 
-def request(query: str = "", receive: Any = None, charset: str = "utf-8", **headers: str) -> Request:
-    lines = [(name.replace("_", "-").encode(), value.encode(charset)) for name, value in headers.items()]
+def request(query: str = "", receive: Any = None, charset: str = "utf-8", **headers: str | bytes) -> Request:
+    lines = [
+        (name.replace("_", "-").encode(), value.encode(charset) if isinstance(value, str) else value)
+        for name, value in headers.items()
+    ]
     return Request({"type": "http", "query_string": query.encode(), "headers": lines}, receive)
 
 
@@ -46,16 +57,31 @@ def test_an_unknown_query_is_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [(None, 30.0), ("1", 0.001), ("29999", 29.999), ("30001", 30.0), ("999999999", 30.0)]
+    ("given", "seconds"),
+    [
+        (None, 30.0),
+        ("1", 0.001),
+        ("007", 0.007),
+        ("0" * 40 + "7", 0.007),
+        ("29999", 29.999),
+        ("30001", 30.0),
+        ("120000", 30.0),
+        ("999999999", 30.0),
+        ("1" + 30 * "0", 30.0),
+        ("9" * 9_000, 30.0),
+    ],
 )
 def test_the_sooner_deadline_counts(given: str | None, seconds: float) -> None:
     headers = {} if given is None else {"x_deadline_ms": given}
     assert deadline_seconds(request(**headers), 30_000) == seconds
 
 
-@pytest.mark.parametrize("given", ["", "0", "-1", "+1", "1.5", "soon", "1000000000", "١"])
+@pytest.mark.parametrize(
+    "given",
+    ["", "0", "000", "-1", "+1", "1.5", "5.0", "0x5", "5e3", "5_0", "5 0", "5,5", "5ms", "soon", "١", "²", "1\xa0"],
+)
 def test_a_deadline_that_is_no_number_of_milliseconds_is_refused(given: str) -> None:
-    with pytest.raises(RequestError, match="1 to 999999999") as refusal:
+    with pytest.raises(RequestError, match="1 to 30000") as refusal:
         deadline_seconds(request(x_deadline_ms=given), 30_000)
     assert refusal.value.status == 400
 
@@ -130,7 +156,19 @@ def test_an_error_of_the_work_is_passed_on() -> None:
     run(scenario)
 
 
-KEYS = ("one", "zwö")
+def test_only_a_client_that_shortened_its_deadline_is_told_to_send_a_later_one() -> None:
+    passed = DeadlineExceededError()
+    for given in ({}, {"x_deadline_ms": "30000"}, {"x_deadline_ms": "120000"}):
+        asked = request(**given)
+        deadline_seconds(asked, 30_000)
+        assert "X-Deadline-Ms" not in deadline_error(asked, passed).detail
+    asked = request(x_deadline_ms="0050")
+    deadline_seconds(asked, 30_000)
+    assert "X-Deadline-Ms set, 50 ms" in deadline_error(asked, passed).detail
+    assert "up to 30000" in deadline_error(asked, passed).detail
+
+
+KEYS = ("one", "zwö", "ключ", "raw\udcff", "two words")
 
 
 @pytest.mark.parametrize(
@@ -138,13 +176,22 @@ KEYS = ("one", "zwö")
     [
         {"x_api_key": "one"},
         {"x_api_key": "zwö"},
+        {"authorization": "Bearer zwö"},
+        {"x_api_key": b"zw\xc3\xb6"},  # as curl sends it
+        {"authorization": b"Bearer zw\xc3\xb6"},
+        {"x_api_key": "ключ".encode()},
+        {"x_api_key": b"raw\xff"},  # of an environment that is no UTF-8
+        {"x_api_key": " \tone\t "},
+        {"x_api_key": "two words"},
+        {"authorization": "Bearer two words"},
         {"authorization": "Bearer one"},
+        {"authorization": "BEARER \t one\t"},
         {"authorization": "bearer  one "},
         {"authorization": "Bearer three", "x_api_key": "one"},
         {"authorization": "Bearer one", "x_api_key": "three"},
     ],
 )
-def test_a_key_that_fits_in_either_header_is_enough(headers: dict[str, str]) -> None:
+def test_a_key_that_fits_in_either_header_is_enough(headers: dict[str, Any]) -> None:
     check_key(request(charset="latin-1", **headers), KEYS)
 
 
@@ -159,9 +206,18 @@ def test_a_key_that_fits_in_either_header_is_enough(headers: dict[str, str]) -> 
         {"authorization": "one"},
         {"authorization": "Basic one"},
         {"authorization": "Bearer"},
+        {"authorization": "Bearer one, Bearer one"},
+        {"authorization": "Bearer\xa0one"},
+        {"x_api_key": "one\xa0"},
+        {"x_api_key": "zwo"},
+        {"x_api_key": b"zwo\xcc\x88"},  # the same letter in two characters
+        {"x_api_key": "ZWÖ"},
+        {"x_api_key": "ключ".encode("koi8-r")},
+        {"x_api_key": bytes(range(128, 256))},
+        {"authorization": bytes(range(128, 256))},
     ],
 )
-def test_anything_else_is_401(headers: dict[str, str]) -> None:
+def test_anything_else_is_401(headers: dict[str, Any]) -> None:
     with pytest.raises(RequestError) as refusal:
         check_key(request(charset="latin-1", **headers), KEYS)
     assert refusal.value.status == 401

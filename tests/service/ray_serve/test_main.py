@@ -28,3 +28,39 @@ def test_help_needs_no_ray() -> None:
     assert run.returncode == 0
     assert "ray start --head" in run.stdout
     assert "--max-replicas" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PORT", "http", "error: UPSNET_PORT='http': "),
+        ("MODEL", "README.md", "error: UPSNET_MODEL: README.md is not an archive"),
+        ("WARMUP_SIZES", "70000x5", "error: UPSNET_WARMUP_SIZES: 70000x5 has a side over 65535"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_before_ray_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(sys, "argv", ["ray_serve"])
+    monkeypatch.setenv(f"UPSNET_{name}", value)
+    monkeypatch.chdir(ROOT)
+    assert main() == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(told)
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_the_devices_and_addresses_of_this_host_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cluster's hosts are others."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(sys, "argv", ["ray_serve"])
+    monkeypatch.chdir(ROOT)
+    for name, value in {"DEVICE": "cuda:900", "HOST": "192.0.2.1", "PROT": "1"}.items():
+        monkeypatch.setenv(f"UPSNET_{name}", value)
+    assert main() == 1
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: No settings, so they change nothing: UPSNET_PROT (did you mean UPSNET_PORT?)")
+    assert error.startswith("error: this needs the extra `ray`")

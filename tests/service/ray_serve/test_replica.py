@@ -133,6 +133,14 @@ def test_an_answer_names_its_request_once(port: int) -> None:
         assert len(answer.headers.get_all("X-Request-ID")) == 1
 
 
+def test_float16_needs_gpus_in_the_cluster(ray_address: str) -> None:
+    from service.ray_serve import replica
+
+    with pytest.raises(replica.DeployError, match=r"UPSNET_PRECISION='float16' needs GPUs"):
+        replica.start(Settings(**{**LIMITS, "device": "auto", "precision": "float16"}), 1)
+    assert ray_address
+
+
 def test_replicas_follow_the_queue_and_no_request_fails(port: int) -> None:
     """Also while all are replaced, which is what a second deployment does."""
     from service.ray_serve import replica

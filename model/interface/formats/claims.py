@@ -16,13 +16,13 @@ MAX_PARTS = 66_000
 8 kB has 2 500; the tallest TIFF, with one row in each strip, has 65 535."""
 TAG_PARTS, FRACTION_PARTS = 16, 16
 """Parts that each tag of a TIFF counts for, and each fraction in a tag. Cameras write a hundred tags."""
-EXIF_PARTS = MAX_PARTS // 16
-"""Parts that an Exif segment of a JPEG counts for: at each, Pillow copies all those before it. Cameras write one."""
 MAX_SCANS = 100
 """Most passes over a JPEG. Encoders write about ten."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
 _SCAN = re.compile(rb"\xff\xda")  # three times as fast as `bytes.count`
-_START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
+START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
+_ALONE = (0x01, 0xD8)
+"""Markers without a length: a temporary one, and the start of an image."""
 _BYTES, _FRACTIONS, _WHOLE = (1, 2, 7), (5, 10), (3, 4, 16)
 """Types of TIFF tags: bytes, fractions (pairs of numbers), and the whole numbers that sizes are stored in."""
 _OFFSETS, _SIZES, _TRANSFER = (273, 324), (279, 325), 301
@@ -30,13 +30,13 @@ _OFFSETS, _SIZES, _TRANSFER = (273, 324), (279, 325), 301
 
 
 def excess(content: bytes) -> str | None:
-    """Why a file, or a block of Exif, asks for too much work; None for an ordinary one."""
+    """Why a file asks for too much work; None for an ordinary one."""
     for signature, parts in _PARTS.items():
         if content.startswith(signature) and _exceeds(MAX_PARTS, parts(content)):
             return f"it has more than {MAX_PARTS} parts before its pixels"
     # The first count is cheap and includes bytes that only look like markers.
     if content.startswith(b"\xff\xd8\xff") and _exceeds(MAX_SCANS, (1 for _ in _SCAN.finditer(content))):
-        scans = (1 for marker, *_ in _jpeg_markers(content) if marker == _START_OF_SCAN)
+        scans = (1 for marker, *_ in jpeg_markers(content) if marker == START_OF_SCAN)
         if _exceeds(MAX_SCANS, scans):
             return f"it has more than {MAX_SCANS} scans"
     return None
@@ -46,28 +46,23 @@ def _exceeds(most: int, counts: Iterator[int]) -> bool:
     return any(total > most for total in accumulate(counts))
 
 
-def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_markers(content: bytes) -> Iterator[tuple[int, int, int]]:
     """Each marker up to the end of the first picture: its code, the bytes skipped before it, and its end."""
     place = 2
     while found := _MARKER.search(content, place):
         marker, behind = content[found.end() - 1], found.end()
         yield marker, found.start() - place, behind
-        if marker == _END_OF_IMAGE or behind + 2 > len(content):
+        if marker == END_OF_IMAGE or behind + 2 > len(content):
             return
-        place = behind + int.from_bytes(content[behind : behind + 2])
+        place = behind if marker in _ALONE else behind + max(2, int.from_bytes(content[behind : behind + 2]))
 
 
 def _jpeg_segments(content: bytes) -> Iterator[int]:
-    """Parts before the first scan: segments, fill bytes (Pillow reads them one by one), and what all Exif holds."""
-    exif = []
-    for marker, filled, behind in _jpeg_markers(content):
+    """Parts before the first scan: segments, and fill bytes."""
+    for marker, filled, _ in jpeg_markers(content):
         yield 1 + filled
-        if marker == _START_OF_SCAN:
-            break
-        if marker == _APP1 and content.startswith(b"Exif\0\0", behind + 2):
-            yield EXIF_PARTS
-            exif.append(content[behind + 8 : behind + int.from_bytes(content[behind : behind + 2])])
-    yield from _tiff_parts(b"".join(exif))
+        if marker == START_OF_SCAN:
+            return
 
 
 def _png_chunks(content: bytes) -> Iterator[int]:
