@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from service import app as application
+from service import settings as settings_module
 from service.memory import settle
 from service.server import leave, make_server
-from service.settings import Settings
 from tests.service.emulated import Emulated
 from tests.service.noise import Noisy
 
@@ -24,12 +24,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
         Path(archive.name).write_bytes(b"emulated")
-        settings = Settings(
-            model=Path(archive.name),
-            port=arguments.port,
-            max_batch_size=8,
-            max_queue=arguments.max_queue,
-            warmup_sizes=(),
+        settings = settings_module.load().model_copy(
+            update={
+                "model": Path(archive.name),
+                "port": arguments.port,
+                "max_batch_size": 8,
+                "max_queue": arguments.max_queue,
+                "warmup_sizes": (),
+            }
         )
         kind = Noisy if arguments.noisy else Emulated
         factory = partial(emulated, kind, arguments.base_ms, arguments.load_seconds)

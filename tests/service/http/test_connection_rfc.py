@@ -69,8 +69,8 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def key_port() -> Iterator[int]:
-    """Of a service whose keys are no ASCII, the second no UTF-8 either."""
-    yield from serve(f"{KEY},raw\udcff")
+    """Of a service whose key is no ASCII."""
+    yield from serve(KEY)
 
 
 def reported() -> list[tuple[str, ...]]:
@@ -208,7 +208,7 @@ def test_blanks_around_the_framing_are_no_part_of_it(port: int) -> None:
         (b"X-API-Key: " + KEY.encode(), 200),
         (b"X-API-Key: " + KEY.encode("latin-1"), 200),  # as requests, urllib and fetch send it
         (b"Authorization: BEARER " + KEY.encode(), 200),
-        (b"X-API-Key: raw\xff", 200),
+        (b"X-API-Key: raw\xff", 401),
         (b"X-API-Key: schl\xffssel", 401),
         (b"X-API-Key: schlussel", 401),
         (b"X-API-Key: \xff\xfe\x80", 401),
