@@ -126,10 +126,7 @@ def main(
         pipe.send(messages.Step(step, done))
 
     try:
-        report("torch is imported", 0.0)
-        if prepare:
-            prepare()
-        predictor = get_ready(factory, warm_up, report)
+        predictor = get_ready(factory, warm_up, report, prepare)
         device = predictor.served.device
         pipe.send(messages.Ready(predictor.served, _device_memory(device), _device_memory_total(device)))
     except Exception as error:
@@ -155,16 +152,25 @@ def main(
                 assert_never(message)
 
 
-def get_ready(factory: Factory, warm_up: WarmUp, report: Report = lambda _, __: None) -> Predictor:
-    """Load, check the kernels, warm up, and log how long each took; returns the predictor.
+def get_ready(
+    factory: Factory,
+    warm_up: WarmUp,
+    report: Report = lambda _, __: None,
+    prepare: Callable[[], None] | None = None,
+) -> Predictor:
+    """Import torch, load, check the kernels, warm up, and log how long each took; returns the predictor.
 
     Raises:
         Exception: the archive cannot be loaded or run, or the device is lost.
     """
-    start = time.monotonic()
+    start, done, share = time.monotonic(), [], LOADED_CPU
+    report("torch is imported", 0.0)
+    if prepare:
+        prepare()
+        done.append(("imported torch", time.monotonic()))
     report("the archive is loaded", IMPORTED)
     predictor = factory()
-    done, share = [("loaded", time.monotonic())], LOADED_CPU
+    done.append(("loaded", time.monotonic()))
     if not predictor.served.device.startswith("cpu"):
         report("the kernels are checked", LOADED_GPU)
         predictor.check_kernels()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,31 @@ def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json()["reason"]) == (503, "The service is stopping.")
     assert client.get("/health/live").status_code == 200
+
+
+def test_what_is_given_up_is_counted_as_refused(tmp_path: Path) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    class Held(TopAndBottom):
+        def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
+            begun.set()
+            assert over.wait(10)
+            return super().predict(images)
+
+    answers: list[Any] = []
+    with serving(settings(tmp_path), Held()) as client:
+        poster = threading.Thread(target=lambda: answers.append(client.post("/panoptic", content=photo())))
+        poster.start()
+        assert begun.wait(10)
+        drain(client)
+        poster.join()
+        metrics = client.get("/metrics").text
+        over.set()
+    assert (answers[0].status_code, answers[0].json()["detail"]) == (503, "The service has stopped. Try again soon.")
+    assert answers[0].headers["connection"] == "close"
+    assert 'upsnet_requests_total{code="not_ready",status="503"} 1.0' in metrics
+    assert 'upsnet_images_total{outcome="rejected"} 1.0' in metrics
+    assert 'upsnet_images_total{outcome="cancelled"} 0.0' in metrics
 
 
 def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:

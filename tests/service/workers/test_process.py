@@ -144,6 +144,7 @@ def test_each_step_is_told_with_the_share_of_the_start_before_it() -> None:
     told: list[tuple[str, float]] = []
     predictor = Noted("cuda:0", most=2)
     get_ready(lambda: predictor, WarmUp((SMALL, LARGE), 4, 10**9), lambda step, done: told.append((step, done)))
+    assert told.pop(0) == ("torch is imported", 0.0)
     assert told[:2] == [("the archive is loaded", 0.8), ("the kernels are checked", 0.3)]
     warm_ups = [f"warm-up {number} of 6" for number in (1, 2, 3, 4, 5, 6)]  # the third and sixth have no room
     assert [step for step, _ in told[2:]] == warm_ups
@@ -171,9 +172,11 @@ def test_the_cause_of_a_failed_start_names_no_path(message: str, expected: str) 
     assert cause(RuntimeError(message)) == expected
 
 
-def test_without_sizes_nothing_is_run() -> None:
+def test_without_sizes_nothing_is_run(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     predictor = Noted("cuda:0")
-    get_ready(lambda: predictor, WarmUp((), 8, 10**9))
+    get_ready(lambda: predictor, WarmUp((), 8, 10**9), prepare=lambda: predictor.asked.clear())
+    assert ": imported torch in 0.0 s, loaded in 0.0 s, checked" in caplog.text
     assert predictor.asked == ["kernels"]
 
 
