@@ -9,9 +9,11 @@ from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import __version__
-from service.engine import Backend, Engine, Timing
+from service.engine import Engine, Timing
 from service.errors import ClientGoneError, NotReadyError
 from service.http import openapi
 from service.http.body import Upload, read_image
@@ -33,8 +35,9 @@ from service.http.schemas import Health
 from service.logs import Bursts
 from service.metrics import Metrics
 from service.settings import Settings
+from service.states import Backend
 from service.workers.pool import WorkerPool
-from service.workers.process import WarmUp, load_predictor
+from service.workers.process import WarmUp, import_predictor, load_predictor
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.add_middleware(Envelope, max_bytes=settings.max_bytes)
+    app.add_middleware(Farewell, engine=engine)
     app.state.engine = engine
     add_error_handlers(app)
     add_panoptic(app, engine)  # first on the page of the interface
@@ -88,9 +92,34 @@ def make_pool(settings: Settings, metrics: Metrics) -> WorkerPool:
     return WorkerPool(
         {device: partial(load_predictor, settings.model, device, *loading) for device in settings.device.split(",")},
         warm_up=WarmUp(settings.warmup_sizes, settings.batch_size(on_cpu=False), settings.max_batch_pixels),
+        prepare=import_predictor,
         max_pixels=settings.max_pixels,
         observer=metrics,
     )
+
+
+class Farewell:
+    """ASGI middleware: from SIGTERM on every answer ends its connection, so that clients go elsewhere.
+
+    It stands outside of the `Envelope`, which reads an unread body on before a connection ends.
+
+    Args:
+        app: the application inside.
+        engine: knows whether the service drains.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app, self._engine = app, engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._engine.draining:
+                MutableHeaders(raw=message["headers"])["Connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 async def watch_loop(metrics: Metrics) -> None:
@@ -106,18 +135,20 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
     settings, metrics = engine.settings, engine.metrics
 
     def health(status: int | None = None) -> Response:
-        reason, served = engine.reason_not_ready, engine.served
+        outlook, served = engine.not_ready, engine.served
         body = Health(
             live=True,
-            ready=reason is None,
-            reason=reason,
+            ready=outlook is None,
+            reason=outlook.reason if outlook else None,
             model=served.name if served else None,
             device=served.device if served else None,
             workers=engine.backend.live,
             queue_images=engine.admission.waiting,
         )
-        headers = {"Retry-After": str(NotReadyError.retry_after)} if reason and status is None else {}
-        return JSONResponse(body.model_dump(), status or (503 if reason else 200), headers)
+        headers = {}
+        if outlook and status is None:
+            headers["Retry-After"] = str(NotReadyError.for_now(*outlook).retry_after)
+        return JSONResponse(body.model_dump(), status or (503 if outlook else 200), headers)
 
     @app.get("/health/live", response_model=Health, summary="The process runs")
     async def live() -> Response:

@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
-from model.interface.panoptic import Panoptic, Pixels
 from model.interface.scale import padded_size
 from model.interface.served import ServedModel
 from service.batching.admission import Admission, Ticket
@@ -19,62 +17,13 @@ from service.http import responses
 from service.http.body import Upload, Uploads
 from service.http.forms import AnswerForm
 from service.image_work import ImageWork
+from service.in_flight import InFlight
 from service.metrics import STAGES, Metrics
 from service.settings import Settings
+from service.states import Backend, Draining, Failed, Loading, Serving, State, explain
+from service.workers.progress import Outlook
 
 log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """What computes the answers: a pool of workers, or a predictor in this process."""
-
-    @property
-    def live(self) -> int:
-        """Number of devices that answer now."""
-
-    def watch(self, on_change: Callable[[int], None], /) -> None:
-        """Call `on_change` with `live` whenever it changes."""
-
-    async def start(self) -> ServedModel:
-        """Load and warm up the model; returns it."""
-
-    async def run(self, images: list[Pixels]) -> list[Panoptic]:
-        """One answer an image, in order."""
-
-    async def close(self) -> None:
-        """End it, also while it starts."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The model is loaded and warmed up."""
-
-
-@dataclass(frozen=True)
-class Serving:
-    """Work is taken while a device lives.
-
-    Attributes:
-        served: the model that answers.
-        batcher: takes images to the devices.
-    """
-
-    served: ServedModel
-    batcher: Batcher[Pixels, Panoptic]
-
-
-@dataclass(frozen=True)
-class Draining:
-    """No new work is taken any more; `before` finishes accepted work; None if the drain began during loading."""
-
-    before: Serving | None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The start failed with this error."""
-
-    error: Exception
 
 
 @dataclass
@@ -113,19 +62,16 @@ class Engine:
         self.admission = Admission(settings.max_queue, settings.max_queue_pixels)
         self.backend = backend
         self._images = ImageWork(settings.decode_threads, settings.max_pixels, metrics)
-        self._state: Loading | Serving | Draining | Failed = Loading()
+        self._state: State = Loading()
         self._settled = asyncio.Event()
-        self._requests: set[asyncio.Task[object] | None] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._gave_up = False
+        self._in_flight = InFlight()
         metrics.queue_limit.set(settings.max_queue)
         metrics.deadline.set(settings.deadline_ms / 1000)
         metrics.upload_bytes.set_function(lambda: self.uploads.held)
         metrics.inflight.set_function(lambda: self.inflight)
         metrics.queue_images.set_function(lambda: self.admission.waiting)
         metrics.queue_pixels.set_function(lambda: self.admission.pixels)
-        metrics.ready.set_function(lambda: self.reason_not_ready is None)
+        metrics.ready.set_function(lambda: self.not_ready is None)
 
     async def start(self) -> None:
         """Load, warm up and take work. A failure is logged, in one line where it is foreseen, and ends the start."""
@@ -169,7 +115,7 @@ class Engine:
         if isinstance(self._state, Failed):
             raise self._state.error
         if self.served is None:
-            raise NotReadyError(NotReadyError.STOPPING)
+            raise NotReadyError.for_now(NotReadyError.STOPPING)
 
     async def drain(self, seconds: float) -> int:
         """Take no new work and wait for the requests in flight; returns how many had to be given up.
@@ -178,15 +124,7 @@ class Engine:
             seconds: how long to wait. Then those left get 503. A later call with less time takes effect.
         """
         self._stop_serving()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-            return 0
-        except TimeoutError:
-            self._gave_up = True
-            for request in filter(None, self._requests):
-                request.cancel()
-            return len(self._requests)
+        return await self._in_flight.finish(seconds)
 
     async def close(self) -> None:
         """End everything; what still waits fails."""
@@ -221,20 +159,19 @@ class Engine:
         return isinstance(self._state, Failed)
 
     @property
-    def inflight(self) -> int:
-        """Number of requests that are not answered yet."""
-        return len(self._requests)
+    def draining(self) -> bool:
+        """Whether no new work will be taken any more."""
+        return isinstance(self._state, Draining)
 
     @property
-    def reason_not_ready(self) -> str | None:
-        """Why no work is taken now; None while it is."""
-        match self._state:
-            case Draining():
-                return NotReadyError.STOPPING
-            case Serving():
-                return None if self.backend.live else NotReadyError.RESTARTING
-            case _:  # why a start failed is told in the log, not to clients
-                return NotReadyError.LOADING
+    def inflight(self) -> int:
+        """Number of requests that are not answered yet."""
+        return len(self._in_flight)
+
+    @property
+    def not_ready(self) -> Outlook | None:
+        """Why no work is taken now, and when to try again; None while work is taken."""
+        return explain(self._state, self.backend)
 
     def check_ready(self) -> Serving:
         """What answers new work.
@@ -244,7 +181,7 @@ class Engine:
         """
         if isinstance(self._state, Serving) and self.backend.live:
             return self._state
-        raise NotReadyError.for_now(self.reason_not_ready or NotReadyError.LOADING)
+        raise NotReadyError.for_now(*self.not_ready or (NotReadyError.LOADING,))
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -254,18 +191,8 @@ class Engine:
             NotReadyError: no work is taken now, or the request was given up.
         """
         self.check_ready()
-        self._requests.add(task := asyncio.current_task())
-        self._idle.clear()
-        try:
+        with self._in_flight.request():
             yield
-        except asyncio.CancelledError:
-            if not self._gave_up:
-                raise
-            raise NotReadyError.for_now(NotReadyError.STOPPED) from None
-        finally:
-            self._requests.discard(task)
-            if not self._requests:
-                self._idle.set()
 
     async def segment(self, upload: Upload, form: AnswerForm, overlay: bool, request_id: str, timing: Timing) -> bytes:
         """The body of the answer to one image.

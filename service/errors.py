@@ -17,10 +17,10 @@
 
   What fails inside and is not answered as such: `service.failures`.
 
-The message of a ServiceError reaches the client: it says what happened, what was expected and what to do, and names no
-path.
+The message of a ServiceError reaches the client: what happened, what was expected, what to do; it names no path.
 """
 
+import math
 import random
 from collections.abc import Iterable
 from typing import ClassVar, Self
@@ -244,17 +244,20 @@ class NotReadyError(ServiceError):
     """The service starts, stops, or has lost its worker."""
 
     status, code, title, outcome = 503, "not_ready", "Not ready", "rejected"
-
     LOADING = "The model is loading."
     RESTARTING = "The worker is restarting."
     STOPPING = "The service is stopping."
     STOPPED = "The service has stopped."
-    retry_after = 2
+    REPLACED_SECONDS = 5.0  # after so long another replica, or a new process, may answer
+
+    def __init__(self, detail: str, seconds: float = REPLACED_SECONDS) -> None:
+        super().__init__(detail)
+        self.retry_after = min(max(math.ceil(seconds), 1), 60)
 
     @classmethod
-    def for_now(cls, reason: str) -> Self:
-        """A refusal that gives the reason why no work is taken."""
-        return cls(f"{reason} Try again soon.")
+    def for_now(cls, reason: str, seconds: float = REPLACED_SECONDS) -> Self:
+        """A refusal that gives the reason why no work is taken, and when it may be taken again."""
+        return cls(f"{reason} Try again soon.", seconds)
 
 
 class PoisonousImageError(ServiceError):

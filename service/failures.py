@@ -11,7 +11,11 @@ WorkerStartError          worker  ends the start of the service; a worker that e
 
 
 class WorkerStartError(Exception):
-    """A worker cannot start; the message is one line."""
+    """A worker cannot start; the message is one line, and `cause` a sentence for clients that names no path."""
+
+    def __init__(self, message: str, cause: str = "The log says why.") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class SharedMemoryError(Exception):

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import uvicorn
@@ -28,6 +28,8 @@ WORKER_STOP_SECONDS = 1.0
 """The part of the time to drain that is kept for ending the workers."""
 SEND_SECONDS = 0.5
 """How long the last answers may take to be sent."""
+LOOK_SECONDS = 0.02
+"""Time between two looks whether every connection has ended."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -58,6 +60,7 @@ class DrainingServer(uvicorn.Server):
             failure.cancel()
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)  # the process ends already, with the status that it has
 
     async def _stop_if_start_fails(self) -> None:
         with contextlib.suppress(Exception):  # it is in the log
@@ -80,14 +83,45 @@ class DrainingServer(uvicorn.Server):
         given_up, _ = await asyncio.gather(self._engine.drain(seconds), linger)
         if given_up:
             log.warning("gave up %d requests that were in flight", given_up)
-        if answers := self.server_state.tasks:
-            await asyncio.wait(answers, timeout=max(end - time.monotonic(), SEND_SECONDS))
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, GuardedProtocol) and connection.busy:
-                connection.transport.abort()  # its client does not take the answer
-        left = max(end - time.monotonic(), SEND_SECONDS)  # to send the bytes that are written already
-        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # uvicorn's type is a whole number
+        await self._hang_up(max(end - time.monotonic(), SEND_SECONDS))
         self.should_exit = True
+
+    async def _hang_up(self, seconds: float) -> None:
+        """Let the last answers go out, and then end every connection; uvicorn would answer what is left with a 500.
+
+        Args:
+            seconds: how long clients may take for answers that have begun. The others may begin a little later.
+        """
+        for server in getattr(self, "servers", []):  # none yet when the signal came first
+            server.close()
+        self._close_idle(lambda connection: connection.cycle is not None)
+        await self._wait_for_connections(SEND_SECONDS)  # requests that have come may not be read yet
+        self._close_idle(lambda _: True)
+        await self._wait_for_connections(seconds - SEND_SECONDS)
+        self._abort(lambda connection: connection.cycle is None or connection.cycle.response_started)
+        await self._wait_for_connections(SEND_SECONDS)
+        self._abort(lambda _: True)
+        await self._wait_for_connections(SEND_SECONDS)
+
+    def _close_idle(self, chosen: Callable[[GuardedProtocol], bool]) -> None:
+        """Close these connections, those with a request as soon as it is answered."""
+        for connection in self._connections(chosen):
+            connection.shutdown()
+
+    def _abort(self, chosen: Callable[[GuardedProtocol], bool]) -> None:
+        """Cut off the clients of these connections, which do not take their answers or still send."""
+        for connection in self._connections(chosen):
+            connection.transport.abort()
+
+    def _connections(self, chosen: Callable[[GuardedProtocol], bool]) -> list[GuardedProtocol]:
+        everyone = [one for one in self.server_state.connections if isinstance(one, GuardedProtocol)]
+        return [one for one in everyone if chosen(one)]
+
+    async def _wait_for_connections(self, seconds: float) -> None:
+        """Return when no connection is left and no task that answers a request, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while (self.server_state.connections or self.server_state.tasks) and time.monotonic() < end:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def leave(status: int) -> NoReturn:

@@ -8,6 +8,9 @@ Every host has this checkout with the extra `ray`, under the same path. The arch
 folders, also under the same paths. One worker runs on each GPU, or on each core where there are no GPUs. Without a
 cluster, Ray starts one on this host for this run. When a worker or host is lost, another worker does its shard again. A
 stopped run goes on after the shards that were finished.
+
+A worker computes with one thread. On CPUs the files are those of `OMP_NUM_THREADS=1 python -m model.predict` without
+--ray: more threads add numbers in another order, which moves a pixel now and then.
 """
 
 import json
@@ -21,12 +24,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is start
 
 import ray
 import ray.data
+import torch
 
 from model.command import CommandError
 from model.predict.photos import Entry, Options, Photo, PhotoSegmenter
 
 SHARD = 32
 """Photos in a shard: what each worker loses when a run is stopped."""
+THREADS = 1
+"""Threads of a worker, and the cores that it asks for."""
 
 
 class ShardSegmenter:
@@ -39,6 +45,7 @@ class ShardSegmenter:
 
     def __init__(self, folder: Path, options: Options) -> None:
         os.chdir(folder)
+        torch.set_num_threads(THREADS)  # Ray does so too, unless OMP_NUM_THREADS is set
         self._segmenter = PhotoSegmenter(options)
 
     def __call__(self, shard: dict[str, str]) -> list[dict[str, str]]:
@@ -91,6 +98,6 @@ def dataset(photos: Sequence[Photo], options: Options) -> Any:
         ShardSegmenter,
         fn_constructor_args=(Path.cwd(), options),
         compute=workers,
-        num_cpus=1,
+        num_cpus=THREADS,
         num_gpus=1 if gpus else 0,
     )

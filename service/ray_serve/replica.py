@@ -51,8 +51,8 @@ class Replica:
         """
         engine: Engine = self._app.state.engine
         await engine.wait_ready()
-        if reason := engine.reason_not_ready:
-            raise RuntimeError(reason)
+        if outlook := engine.not_ready:
+            raise RuntimeError(outlook.reason)
 
 
 class OneRequestId:

@@ -1,7 +1,7 @@
 """The wire between the front and a worker: each message that their pipe carries, and which way it goes.
 
     front --NewBlock, its descriptor; Forget; Batch--> worker
-    front <--Ready or Refused, once; then Done, OutOfMemory or Failed for each batch-- worker
+    front <--Step, a few; Ready or Refused, once; then Done, OutOfMemory or Failed for each batch-- worker
 
 `device_memory` is what the predictor holds on its device, in bytes. A reason is one line.
 """
@@ -34,6 +34,13 @@ class Batch(NamedTuple):
     places: list[Place]
 
 
+class Step(NamedTuple):
+    """A step of the start begins, such as `warm-up 2 of 3`; `done` is the share of the start before it, 0 to 1."""
+
+    name: str
+    done: float
+
+
 class Ready(NamedTuple):
     """The predictor is loaded and warm, on a device of `device_memory_total` bytes."""
 
@@ -43,9 +50,10 @@ class Ready(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The predictor cannot be loaded; the worker ends."""
+    """The predictor cannot be loaded; the worker ends. `cause` is the reason for clients: it names no path."""
 
     reason: str
+    cause: str
 
 
 class Done(NamedTuple):
@@ -73,4 +81,4 @@ class Failed(NamedTuple):
 
 
 ToWorker = NewBlock | Forget | Batch
-FromWorker = Ready | Refused | Done | OutOfMemory | Failed
+FromWorker = Step | Ready | Refused | Done | OutOfMemory | Failed

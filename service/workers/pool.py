@@ -14,6 +14,7 @@ from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
 from service.failures import DeviceLostError, SharedMemoryError, WorkerStartError
 from service.workers.process import Factory, WarmUp
+from service.workers.progress import Outlook, Start
 from service.workers.shared_memory import check_room
 from service.workers.worker import Worker
 
@@ -45,6 +46,7 @@ class WorkerPool:
     Args:
         factories: by the name of a device, what makes the predictor for it in the worker's process.
         warm_up: what each worker runs before it is ready.
+        prepare: what each worker's process runs before its factory.
         max_pixels: pixels of the largest image that shared memory must have room for.
         observer: hears of restarts, memory and kernels.
     """
@@ -54,10 +56,13 @@ class WorkerPool:
         factories: Mapping[str, Factory],
         *,
         warm_up: WarmUp = WarmUp(),  # noqa: B008 -- it cannot be changed
+        prepare: Callable[[], None] | None = None,
         max_pixels: int,
         observer: PoolObserver | None = None,
     ) -> None:
         self._factories, self._warm_up, self._max_pixels = factories, warm_up, max_pixels
+        self._prepare = prepare
+        self._starts = {device: Start() for device in factories}
         self._observer = observer
         self._on_change: Callable[[int], None] | None = None
         self._served: ServedModel | None = None
@@ -69,6 +74,12 @@ class WorkerPool:
     def live(self) -> int:
         """Workers that are ready."""
         return len(self._live)
+
+    def outlook(self) -> Outlook:
+        """While no device answers: what the workers do, or why none can start, and when one may answer."""
+        found = [start.outlook(restart=self._served is not None) for start in self._starts.values()]
+        choose = min if self._served else max  # the service starts with all workers, and goes on with any
+        return choose(found, key=lambda each: each.seconds)
 
     def watch(self, on_change: Callable[[int], None], /) -> None:
         """Call `on_change` with the number of live workers whenever it changes."""
@@ -125,7 +136,8 @@ class WorkerPool:
         await asyncio.gather(*(self._stop(worker) for worker in list(self._workers)))
 
     async def _start(self, device: str) -> Worker:
-        worker = Worker(self._factories[device], self._warm_up)
+        progress = self._starts[device].begin()
+        worker = Worker(self._factories[device], self._warm_up, self._prepare, progress)
         self._workers.add(worker)
         try:
             await worker.start()
@@ -133,6 +145,7 @@ class WorkerPool:
         except BaseException:
             await self._stop(worker)
             raise
+        self._starts[device].succeed()
         self._served = self._served or worker.served
         self._live[device] = worker
         log.info("Worker %d is ready on %s.", worker.pid, worker.served.device)
@@ -152,7 +165,8 @@ class WorkerPool:
         """
         found, served = worker.served.name, self._served
         if served and found != served.name:
-            raise WorkerStartError(f"The archive has become {found}; {served.name} is served. Restart the service.")
+            reason = f"The archive has become {found}; {served.name} is served. Restart the service."
+            raise WorkerStartError(reason, reason)
 
     async def _stop(self, worker: Worker) -> None:
         await worker.stop()
@@ -178,6 +192,7 @@ class WorkerPool:
                     break
                 except WorkerStartError as error:
                     log.error("Worker on %s did not start (%s); next try in %.1f s.", device, error, delay)
+                    self._starts[device].fail(error.cause, delay)
                     await asyncio.sleep(delay)
                     delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 

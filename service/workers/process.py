@@ -4,6 +4,7 @@ The front starts it with `spawn`, so it inherits no memory, threads or CUDA stat
 the front was killed.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -41,6 +42,8 @@ _STICKY = (
     "hip error",
     "nccl",
 )
+_GONE = ("no cuda", "cuda is not available", "invalid device", "no nvidia", "found no nvidia", "cuda driver", "nvml")
+"""What torch says of a device that is not there, or no more."""
 
 
 class Predictor(Protocol):
@@ -63,6 +66,10 @@ class Predictor(Protocol):
 
 
 Factory = Callable[[], Predictor]
+Report = Callable[[str, float], None]
+"""Takes the step that begins and the share of the start before it, as `messages.Step` has them."""
+IMPORTED, LOADED_CPU, LOADED_GPU, CHECKED = 0.8, 0.85, 0.3, 0.6
+"""Shares of a start: on a CPU most of it is the import of torch, on a GPU the check and warm-up take longer."""
 
 
 class WarmUp(NamedTuple):
@@ -87,7 +94,18 @@ def load_predictor(path: Path, device: str, precision: str, kernels: str, log_fo
     return ArchivePredictor(path, device, precision, kernels)
 
 
-def main(pipe: Connection, factory: Factory, warm_up: WarmUp, ends: streams.Ends | None = None) -> None:
+def import_predictor() -> None:
+    """Import torch and what stands on it, so that `load_predictor` has only the archive to load."""
+    import model.predictor  # noqa: F401
+
+
+def main(
+    pipe: Connection,
+    factory: Factory,
+    warm_up: WarmUp,
+    ends: streams.Ends | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> None:
     """Load, warm up, say so, and answer batches until the front closes the pipe.
 
     Args:
@@ -95,6 +113,7 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp, ends: streams.Ends
         factory: makes the predictor.
         warm_up: what to run before the worker is ready.
         ends: where to log, and to lead what libraries write; None: the streams stay as they are.
+        prepare: runs before the factory.
     """
     if ends:
         streams.take_in_worker(ends)
@@ -102,12 +121,17 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp, ends: streams.Ends
         signal.signal(signum, signal.SIG_IGN)
     heir = threading.Thread(target=_end_with_parent, args=(ends,), daemon=True)
     heir.start()
+
+    def report(step: str, done: float) -> None:
+        pipe.send(messages.Step(step, done))
+
     try:
-        predictor = get_ready(factory, warm_up)
+        predictor = get_ready(factory, warm_up, report, prepare)
         device = predictor.served.device
         pipe.send(messages.Ready(predictor.served, _device_memory(device), _device_memory_total(device)))
     except Exception as error:
-        pipe.send(messages.Refused(one_line(error)))
+        with contextlib.suppress(OSError):  # the front has left, and this process with it
+            pipe.send(messages.Refused(one_line(error), cause(error)))
         return
     blocks: dict[int, Block] = {}
     while True:
@@ -128,19 +152,31 @@ def main(pipe: Connection, factory: Factory, warm_up: WarmUp, ends: streams.Ends
                 assert_never(message)
 
 
-def get_ready(factory: Factory, warm_up: WarmUp) -> Predictor:
-    """Load, check the kernels, warm up, and log how long each took; returns the predictor.
+def get_ready(
+    factory: Factory,
+    warm_up: WarmUp,
+    report: Report = lambda _, __: None,
+    prepare: Callable[[], None] | None = None,
+) -> Predictor:
+    """Import torch, load, check the kernels, warm up, and log how long each took; returns the predictor.
 
     Raises:
         Exception: the archive cannot be loaded or run, or the device is lost.
     """
-    start = time.monotonic()
+    start, done, share = time.monotonic(), [], LOADED_CPU
+    report("torch is imported", 0.0)
+    if prepare:
+        prepare()
+        done.append(("imported torch", time.monotonic()))
+    report("the archive is loaded", IMPORTED)
     predictor = factory()
-    done = [("loaded", time.monotonic())]
+    done.append(("loaded", time.monotonic()))
     if not predictor.served.device.startswith("cpu"):
+        report("the kernels are checked", LOADED_GPU)
         predictor.check_kernels()
+        share = CHECKED
         done.append(("checked kernels", time.monotonic()))
-    batches = sum(_warm_up(predictor, size, warm_up) for size in warm_up.sizes)
+    batches = _warm_up(predictor, warm_up, lambda step, part: report(step, share + (1 - share) * part))
     if batches:
         done.append((f"warmed up with {batches} {'batch' if batches == 1 else 'batches'}", time.monotonic()))
     ends = [start, *(end for _, end in done)]
@@ -149,26 +185,52 @@ def get_ready(factory: Factory, warm_up: WarmUp) -> Predictor:
     return predictor
 
 
-def _warm_up(predictor: Predictor, size: tuple[int, int], limits: WarmUp) -> int:
-    """Run 1, 2, 4, ... images of a size, as many as a batch may have; the number of such batches.
+def _warm_up(predictor: Predictor, limits: WarmUp, report: Report) -> int:
+    """Run 1, 2, 4, ... images of each size, as many as a batch may have; the number of such batches.
 
-    A batch for which the device has no memory ends it: when one comes, the service halves it.
+    A batch for which the device has no memory ends its size: when one comes, the service halves it.
     """
+    plan = [(size, _batches(predictor, size, limits)) for size in limits.sizes]
+    count, begun, done = sum(len(batches) for _, batches in plan), 0, 0
+    for size, batches in plan:
+        for number, images in enumerate(batches):
+            report(f"warm-up {begun + number + 1} of {count}", (begun + number) / count)
+            try:
+                predictor.warm_up([size], images)
+                done += 1
+            except Exception as error:
+                if images == 1 or classify(error) != "memory":
+                    raise
+                _empty_cache()
+                height, width = size
+                log.warning("%d images of %d x %d do not fit into the device's memory.", images, width, height)
+                break
+        begun += len(batches)
+    return done
+
+
+def _batches(predictor: Predictor, size: tuple[int, int], limits: WarmUp) -> list[int]:
+    """How many images of a size each batch of the warm-up has."""
     largest = 1 if predictor.served.device.startswith("cpu") else limits.max_batch_size
     rows, columns = padded_size(*size, **predictor.served.metadata.test_scale)
     counts = sorted({largest, *(1 << k for k in range(largest.bit_length()))})
-    counts = [images for images in counts if images == 1 or images * rows * columns <= limits.max_batch_pixels]
-    for done, images in enumerate(counts):
-        try:
-            predictor.warm_up([size], images)
-        except Exception as error:
-            if images == 1 or classify(error) != "memory":
-                raise
-            _empty_cache()
-            height, width = size
-            log.warning("%d images of %d x %d do not fit into the device's memory.", images, width, height)
-            return done
-    return len(counts)
+    return [images for images in counts if images == 1 or images * rows * columns <= limits.max_batch_pixels]
+
+
+def cause(error: Exception) -> str:
+    """Why a predictor cannot be loaded, for clients: a sentence that names no path; only messages tell errors apart."""
+    text = str(error).lower()
+    if is_shortage(error):
+        return "There is not enough memory for the model."
+    if "does not exist" in text or "no such file" in text:
+        return "The archive is gone."
+    if "manifest" in text:
+        return "The archive is not the one that its manifest lists."
+    if classify(error) == "sticky" or any(sign in text for sign in _GONE):
+        return "The device does not answer."
+    if any(sign in text for sign in ("archive", "does not load", "metadata", "format version")):
+        return "The archive cannot be loaded."
+    return "The log says why."
 
 
 def classify(error: Exception) -> str:

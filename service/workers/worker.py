@@ -20,6 +20,7 @@ from service.failures import DeviceLostError, OutOfDeviceMemoryError, Prediction
 from service.streams import WorkerStreams
 from service.workers import messages
 from service.workers.process import Factory, WarmUp, main
+from service.workers.progress import Progress
 from service.workers.shared_memory import CALM_BYTES, Block, Blocks, Place, layout
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ STOPPED_SECONDS = 5
 """How long a process may stay stopped by SIGSTOP: some tools stop one for a moment."""
 COPIED_AT_ONCE_BYTES = 2 << 20
 """The event loop itself copies at most so many bytes of a batch: half a millisecond."""
+NO_ROOM = "The host has no room for another process."
+ENDED = "Its process ended before it was ready."
 
 
 @dataclass(eq=False)
@@ -51,6 +54,8 @@ class Worker:
     Args:
         factory: makes the predictor, in the process.
         warm_up: what it runs before it is ready.
+        prepare: what the process runs before the factory.
+        progress: is told how far the start is.
 
     Raises:
         WorkerStartError: the front has too many files open.
@@ -65,8 +70,15 @@ class Worker:
 
     served: ServedModel
 
-    def __init__(self, factory: Factory, warm_up: WarmUp) -> None:
+    def __init__(
+        self,
+        factory: Factory,
+        warm_up: WarmUp,
+        prepare: Callable[[], None] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._progress = progress
         self._blocks = Blocks()
         self._orders: dict[int, _Order] = {}
         self._sent = 0
@@ -82,8 +94,8 @@ class Worker:
             self._pipe, self._far_end = context.Pipe()
             self._streams = WorkerStreams()
         except OSError as error:
-            raise WorkerStartError(f"No pipe to a worker can be opened: {error}.") from error
-        arguments = self._far_end, factory, warm_up, self._streams.ends
+            raise WorkerStartError(f"No pipe to a worker can be opened: {error}.", NO_ROOM) from error
+        arguments = self._far_end, factory, warm_up, self._streams.ends, prepare
         self._process = context.Process(target=main, args=arguments, daemon=True)
 
     async def start(self) -> None:
@@ -96,7 +108,7 @@ class Worker:
         try:
             await asyncio.shield(self._spawned)
         except OSError as error:
-            raise WorkerStartError(f"A worker cannot be started: {error}.") from error
+            raise WorkerStartError(f"A worker cannot be started: {error}.", NO_ROOM) from error
         self.pid = self._process.pid or 0
         atexit.register(self._process.kill)  # it ignores SIGTERM, by which multiprocessing would end it at exit
         self._far_end.close()  # so that its end of the pipe ends with it
@@ -200,11 +212,14 @@ class Worker:
 
     def _take(self, message: messages.FromWorker) -> None:
         match message:
+            case messages.Step(name, done):
+                if self._progress:
+                    self._progress.reach(name, done)
             case messages.Ready(served, memory, total):
                 self.device_memory, self.device_memory_total = memory, total
                 self._ready.set_result(served)
-            case messages.Refused(reason):
-                self._ready.set_exception(WorkerStartError(reason))
+            case messages.Refused(reason, cause):
+                self._ready.set_exception(WorkerStartError(reason, cause))
             case messages.Done(number, segments, memory):
                 self._answer(number, memory, segments)
             case messages.OutOfMemory(number, reason, memory):
@@ -234,12 +249,13 @@ class Worker:
             self._pipe.close()
         self.ended.set_result(None)
         if not self._ready.done():
-            self._ready.set_exception(WorkerStartError("The worker ended before it was ready."))
+            self._ready.set_exception(WorkerStartError("The worker ended before it was ready.", ENDED))
         for index, order in enumerate(self._orders.values()):
-            started = index == 0
-            if started and len(order.images) == 1 and not by_us:
+            started = index == 0 and not by_us
+            if started and len(order.images) == 1 and not order.answer.done():
+                height, width, _ = order.images[0].shape
                 digest = hashlib.sha256(order.images[0].tobytes()).hexdigest()
-                log.error("A worker died with one image alone: %s pixels, sha256 %s", order.images[0].shape, digest)
+                log.error("The worker ended during one image: %d x %d pixels, sha256 %s", width, height, digest)
             if not order.answer.done():
                 order.answer.set_exception(DeviceLostError(f"The worker is lost: {reason}.", started=started))
         self._blocks.close()
@@ -254,6 +270,7 @@ class Worker:
         if seen > STOPPED_SECONDS:
             log.error("Worker %d was stopped %d s ago and does not go on; it is killed.", self.pid, seen)
             self._process.kill()
+            self._lose("it was stopped by a signal", by_us=True)
             return
         self._loop.call_later(1.0, self._look_whether_stopped, seen)
 

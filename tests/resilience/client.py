@@ -153,9 +153,9 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def logged_front(
-    port: int, log: Path, base_ms: int, *arguments: str, form: str = "text", **settings: int
+    port: int, log: Path, base_ms: int, *arguments: str, form: str = "text", ready: int = 200, **settings: int
 ) -> subprocess.Popen[bytes]:
-    """A front as `python -m service` sets it up, with emulated workers, and what it writes in a file; ready."""
+    """A front as `python -m service` sets it up, with emulated workers, its log in a file, and this readiness."""
     program = "from service.logs import set_up_logging; from service.streams import Streams; "
     program += f"from tests.resilience.serve import main; Streams(); set_up_logging({form!r}, 'info'); main()"
     words = [sys.executable, "-c", program, "--port", str(port), "--base-ms", str(base_ms), *arguments]
@@ -163,7 +163,7 @@ def logged_front(
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     with log.open("wb") as file:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=file)
-    while status(port, "/health/ready") != 200:
+    while status(port, "/health/ready") != ready:
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)
     return process

@@ -56,6 +56,8 @@ async def murder(seconds: float, kill_after: float, factory: Any) -> None:
                 for process in multiprocessing.active_children():
                     process.kill()
                     kills += 1
+                while engine.pool.live:  # else the next wait would begin before the next start
+                    await asyncio.sleep(0.005)
 
         task = asyncio.ensure_future(killer())
         replies = await closed_loop(functools.partial(engine.send, seconds=deadline), images(), clients=24)

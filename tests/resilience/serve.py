@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--base-ms", type=float, default=20.0, help="of each batch, whatever its size")
+    parser.add_argument("--load-seconds", type=float, default=0.0, help="of each start of a worker")
     parser.add_argument("--noisy", action="store_true", help="workers whose libraries write to stdout and stderr")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile(suffix=".pt") as archive:
@@ -32,14 +34,21 @@ def main() -> None:
             }
         )
         kind = Noisy if arguments.noisy else Emulated
-        application.load_predictor = partial(emulated, kind, arguments.base_ms)  # type: ignore[assignment]
+        factory = partial(emulated, kind, arguments.base_ms, arguments.load_seconds)
+        application.load_predictor = factory  # type: ignore[assignment]
+        application.import_predictor = nothing  # torch is not needed
         app = application.create_app(settings)
         settle()
         make_server(app, settings).run()
     leave(0)
 
 
-def emulated(kind: type[Emulated], base_ms: float, *_: object) -> Emulated:
+def nothing() -> None:
+    pass
+
+
+def emulated(kind: type[Emulated], base_ms: float, load_seconds: float, *_: object) -> Emulated:
+    time.sleep(load_seconds)
     return kind(base_ms=base_ms, image_ms=5.0)
 
 

@@ -12,9 +12,11 @@ from model.interface.codec import encode_png
 from model.interface.panoptic import Panoptic
 from model.interface.served import ServedModel
 from service.engine import Engine, Timing
+from service.errors import NotReadyError
 from service.http.body import Upload
 from service.http.negotiation import choose_form
 from service.metrics import Metrics
+from service.workers.progress import Outlook
 from tests.service.emulated import SERVED, answer, image
 from tests.service.halves import settings
 
@@ -32,6 +34,9 @@ class Backend:
         self.closed = False
         self.batches: list[int] = []
         self._told: Callable[[int], None] = lambda _: None
+
+    def outlook(self) -> Outlook:
+        return Outlook(NotReadyError.RESTARTING if self.loaded.is_set() else NotReadyError.LOADING, 6.5)
 
     def watch(self, on_change: Callable[[int], None], /) -> None:
         self._told = on_change

@@ -11,8 +11,10 @@ from fastapi.testclient import TestClient
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.served import ServedModel
 from service.app import create_app
+from service.errors import NotReadyError
 from service.settings import Settings
 from service.workers.process import Predictor
+from service.workers.progress import Outlook
 
 
 class InProcess:
@@ -27,6 +29,10 @@ class InProcess:
         self._predictor, self._sizes = predictor, warmup_sizes
         self._thread = ThreadPoolExecutor(1, "predictor")
         self.live = 0
+
+    def outlook(self) -> Outlook:
+        """It loads, as far as anybody knows."""
+        return Outlook(NotReadyError.LOADING, 7.2)
 
     def watch(self, _: Callable[[int], None], /) -> None:
         """Nothing to watch: it stays alive until it is closed."""

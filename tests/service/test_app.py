@@ -1,9 +1,13 @@
 """The application beside its main route: health, metrics, the model, and how it starts and ends."""
 
 import inspect
+import multiprocessing
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from service import __version__
 from service import app as application
 from service.app import create_app
 from service.metrics import Metrics
-from service.workers.process import WarmUp, load_predictor
+from service.workers.process import WarmUp, import_predictor, load_predictor
 from tests.service import emulated
 from tests.service.halves import METADATA, TopAndBottom, photo, settings
 from tests.service.in_process import InProcess, serving
@@ -33,10 +37,36 @@ def drain(client: TestClient) -> None:
 def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
     drain(client)
     answer = client.post("/panoptic", content=photo())
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.headers["connection"] == "close"
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json()["reason"]) == (503, "The service is stopping.")
     assert client.get("/health/live").status_code == 200
+
+
+def test_what_is_given_up_is_counted_as_refused(tmp_path: Path) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    class Held(TopAndBottom):
+        def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
+            begun.set()
+            assert over.wait(10)
+            return super().predict(images)
+
+    answers: list[Any] = []
+    with serving(settings(tmp_path), Held()) as client:
+        poster = threading.Thread(target=lambda: answers.append(client.post("/panoptic", content=photo())))
+        poster.start()
+        assert begun.wait(10)
+        drain(client)
+        poster.join()
+        metrics = client.get("/metrics").text
+        over.set()
+    assert (answers[0].status_code, answers[0].json()["detail"]) == (503, "The service has stopped. Try again soon.")
+    assert answers[0].headers["connection"] == "close"
+    assert 'upsnet_requests_total{code="not_ready",status="503"} 1.0' in metrics
+    assert 'upsnet_images_total{outcome="rejected"} 1.0' in metrics
+    assert 'upsnet_images_total{outcome="cancelled"} 0.0' in metrics
 
 
 def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:
@@ -54,11 +84,41 @@ def test_kernels_that_failed_are_named_by_the_model_and_the_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application, "load_predictor", emulated.fallen)
+    monkeypatch.setattr(application, "import_predictor", None)
     with TestClient(create_app(settings(tmp_path, device="cuda:0"))) as client:
         client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
         assert client.get("/model").json()["fallbacks"] == {"nms": "it raised ValueError: no"}
         named = 'upsnet_kernel_fallback_info{device="cuda:0",kernel="nms",reason="it raised ValueError: no"} 1.0'
         assert named in client.get("/metrics").text
+
+
+def test_health_and_refusals_name_the_cause_when_a_worker_cannot_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = tmp_path / "name"
+    name.write_text("first@1")
+    monkeypatch.setattr(application, "load_predictor", partial(named, str(name)))
+    monkeypatch.setattr(application, "import_predictor", None)
+    with TestClient(create_app(settings(tmp_path))) as client:
+        client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
+        name.write_text("second@2")
+        for process in multiprocessing.active_children():
+            process.kill()
+        end = time.monotonic() + 20
+        while "cannot" not in (answer := client.get("/health")).text and time.monotonic() < end:
+            time.sleep(0.05)
+        cause = "The archive has become second@2; first@1 is served. Restart the service."
+        assert answer.json()["reason"] == f"The worker cannot be started again: {cause}"
+        assert 1 <= int(answer.headers["retry-after"]) <= 30
+        refusal = client.post("/panoptic", content=photo())
+        assert (refusal.status_code, refusal.json()["code"]) == (503, "not_ready")
+        assert cause in refusal.json()["detail"]
+        assert "upsnet_ready 0.0" in client.get("/metrics").text
+        assert cause in caplog.messages[-1]
+
+
+def named(path: str, *_: object) -> emulated.Emulated:
+    return emulated.named(path)
 
 
 def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +134,7 @@ def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "log_form": "text",
         "log_level": "info",
     }
+    assert options["prepare"] is import_predictor
     assert options["warm_up"] == WarmUp(((48, 64),), 8, 12_000_000)
 
 
@@ -86,7 +147,7 @@ def test_a_service_that_loads_lives_and_is_not_ready(tmp_path: Path) -> None:
     client = TestClient(app)  # not started
     assert client.get("/health/live").status_code == 200
     answer = client.get("/health")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "8")
     assert answer.json() == {
         "live": True,
         "ready": False,

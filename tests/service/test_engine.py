@@ -24,14 +24,15 @@ async def test_it_loads_then_serves_and_says_so(tmp_path: Path, caplog: pytest.L
     starting = background(engine.start())
     await turns()
     assert not waiting.done()
-    assert (engine.reason_not_ready, engine.served) == ("The model is loading.", None)
+    assert (engine.not_ready, engine.served) == (("The model is loading.", 6.5), None)
     assert gauge(engine, "ready") == 0
-    with pytest.raises(NotReadyError, match=r"The model is loading\. Try again soon\."):
+    with pytest.raises(NotReadyError, match=r"The model is loading\. Try again soon\.") as refusal:
         engine.check_ready()
+    assert refusal.value.retry_after == 7
     backend.loaded.set()
     await waiting
     await starting
-    assert (engine.reason_not_ready, engine.served) == (None, SERVED)
+    assert (engine.not_ready, engine.served) == (None, SERVED)
     assert engine.check_ready().served.metadata.categories.colors == {7: (128, 64, 128), 26: (0, 0, 142)}
     assert gauge(engine, "ready") == 1
     assert gauge(engine, 'model_info{device="cpu",kernel="none",name="emulated@00000000",precision="float32"}') == 1
@@ -52,7 +53,7 @@ def test_a_failed_start_is_logged_and_told_to_who_waits(
         for _ in range(2):
             with pytest.raises(type(error), match=str(error)):
                 await engine.wait_ready()
-        assert engine.reason_not_ready == "The model is loading."  # clients do not read why
+        assert engine.not_ready == ("The model is loading.", 5.0)  # clients do not read why
         await engine.drain(0.0)
         await engine.close()
         assert engine.failed
@@ -68,7 +69,7 @@ async def test_no_work_is_taken_while_no_worker_lives(tmp_path: Path) -> None:
     engine, backend = make(tmp_path)
     async with started(engine, backend):
         backend.become(0)
-        assert engine.reason_not_ready == "The worker is restarting."
+        assert engine.not_ready == ("The worker is restarting.", 6.5)
         assert engine.served == SERVED
         with pytest.raises(NotReadyError, match=r"The worker is restarting\. Try again soon\."), engine.request():
             pass
@@ -100,7 +101,8 @@ async def test_a_drain_refuses_new_work_and_waits_for_what_was_taken(tmp_path: P
         await until(lambda: backend.batches)
         draining = background(engine.drain(20.0))
         await turns()
-        assert (engine.reason_not_ready, engine.inflight) == ("The service is stopping.", 1)
+        assert engine.draining
+        assert (engine.not_ready, engine.inflight) == (("The service is stopping.", 5.0), 1)
         assert engine.served == SERVED
         with pytest.raises(NotReadyError, match=r"The service is stopping\. Try again soon\."):
             await ask(engine)
@@ -160,7 +162,7 @@ async def test_a_drain_during_the_start_lasts(tmp_path: Path, error: Exception |
         await waiting
     backend.loaded.set()
     await starting
-    assert (engine.reason_not_ready, engine.served, engine.failed) == ("The service is stopping.", None, False)
+    assert (engine.not_ready, engine.served, engine.failed) == (("The service is stopping.", 5.0), None, False)
     await engine.close()
     assert backend.closed
 

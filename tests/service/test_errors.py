@@ -45,7 +45,8 @@ def test_no_code_stands_for_two_errors() -> None:
 
 def test_what_passes_says_when_to_try_again_and_what_does_not_pass_does_not() -> None:
     assert errors.QueueFullError(7).retry_after == 7
-    assert errors.NotReadyError("The model is loading.").retry_after == 2
+    for seconds, told in ((0.0, 1), (3.2, 4), (500.0, 60)):
+        assert errors.NotReadyError("The model is loading.", seconds).retry_after == told
     assert errors.UploadsFullError().retry_after in (1, 2, 3)
     assert errors.PoisonousImageError().retry_after is None
     assert errors.DeadlineExceededError().retry_after is None

@@ -1,18 +1,22 @@
 """The end of the service: signals, the drain, and what becomes of answers."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.interface.codec import encode_png
-from tests.resilience.attack import exchange, plain
+from tests.resilience.attack import exchange, plain, saved
 from tests.resilience.client import free_port, logged_front, our_server, request, serving, status
 
 PHOTO = request(plain(64, "RGB", "PNG"))
@@ -103,6 +107,88 @@ def test_what_outlives_the_drain_gets_503(tmp_path: Path) -> None:
     assert "draining: 2 requests in flight, 2 s at most" in log
     assert "gave up 2 requests that were in flight" in log
     assert "Traceback" not in log
+
+
+def in_every_place() -> list[tuple[bytes, ...]]:
+    """Requests that are still under way two seconds later: on the device, in the queue, decoded, or not whole."""
+    large = request(saved(Image.effect_noise((2500, 2500), 60), "PNG"))
+    cut = PHOTO[:-10]
+    asked = request(b"", Expect="100-continue").replace(b"Length: 0", b"Length: 1000")
+    chunked = b"POST /panoptic HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 900\r\n\r\n--x\r\n"
+    in_a_form = b"POST /panoptic HTTP/1.1\r\nHost: x\r\n" + form
+    return [
+        (PHOTO,),
+        (PHOTO,),
+        (PHOTO,),
+        *4 * [(large,)],
+        (cut,),
+        (cut[:-5], b"\0"),
+        (asked,),
+        (chunked,),
+        (in_a_form,),
+    ]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGTERM], [signal.SIGINT], [signal.SIGQUIT], [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]],
+    ids=["TERM", "INT", "QUIT", "in a hurry"],
+)
+def test_whatever_is_under_way_at_the_end_of_the_drain_gets_503(tmp_path: Path, signals: list[signal.Signals]) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 60_000, drain_seconds=2)
+    sent = in_every_place()
+
+    async def scenario() -> list[bytes]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(sent)))
+        waiting = asyncio.gather(*(asyncio.to_thread(exchange, port, *parts, patience=20.0) for parts in sent))
+        await asyncio.sleep(1.0)
+        for number in signals:
+            process.send_signal(number)
+            await asyncio.sleep(0.1)
+        return await waiting
+
+    answers = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert process.wait(30) == 0
+    for parts, answer in zip(sent, answers, strict=True):
+        head, _, body = re.sub(rb"HTTP/1\.1 100 .*\r\n\r\n", b"", answer, count=1).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 "), (parts[0][:200], answer)
+        lines = {line.lower() for line in head.split(b"\r\n")}
+        assert {b"content-type: application/problem+json", b"connection: close", b"retry-after: 5"} <= lines
+        assert any(line.startswith(b"x-request-id: ") for line in lines)
+        assert json.loads(body)["code"] == "not_ready"
+    log = (tmp_path / "log").read_text()
+    for word in ("Traceback", "Exception", "sha256", "ERROR"):
+        assert word not in log, log
+
+
+def test_several_requests_on_one_connection_end_with_it(tmp_path: Path) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 60_000, drain_seconds=2)
+    (answer,) = asyncio.run(terminated(process, PHOTO + PHOTO))
+    assert process.wait(30) == 0
+    assert answer.count(b"HTTP/1.1 503 ") == answer.count(b"HTTP/1.1 ") == 1
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_service_that_is_stopped_while_it_loads_says_so_and_ends_soon(tmp_path: Path) -> None:
+    port = free_port()
+    process = logged_front(port, tmp_path / "log", 0, "--load-seconds", "60", ready=503)
+    answer = exchange(port, PHOTO, patience=20.0)
+    assert b'"detail":"The model is loading' in answer
+    seconds = re.search(rb"retry-after: (\d+)\r", answer)
+    assert seconds
+    assert 1 < int(seconds[1]) <= 60
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    answer = exchange(port, PHOTO, patience=20.0)
+    assert b"The service is stopping. Try again soon." in answer
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < 5.0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_client_that_takes_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:

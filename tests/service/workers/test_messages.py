@@ -6,7 +6,19 @@ from typing import get_args
 import pytest
 
 from service.workers import messages
-from service.workers.messages import Batch, Done, Failed, Forget, FromWorker, NewBlock, OutOfMemory, Ready, ToWorker
+from service.workers.messages import (
+    Batch,
+    Done,
+    Failed,
+    Forget,
+    FromWorker,
+    NewBlock,
+    OutOfMemory,
+    Ready,
+    Refused,
+    Step,
+    ToWorker,
+)
 from service.workers.shared_memory import Place
 from tests.service.emulated import SERVED, answer, image
 
@@ -17,7 +29,9 @@ from tests.service.emulated import SERVED, answer, image
         NewBlock(1, 1 << 20),
         Forget(1),
         Batch(2, 1, [Place(0, 4, 6)]),
+        Step("warm-up 1 of 2", 0.5),
         Ready(SERVED, 1, 2),
+        Refused("no /archive.pt", "The archive is gone."),
         Done(2, [answer(image()).segments], 1),
         OutOfMemory(2, "CUDA out of memory.", 1),
         Failed(2, "ValueError: bad image", 1),

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,22 +192,6 @@ def test_a_worker_that_cannot_start_stops_the_start_with_one_line(factory: Any, 
     asyncio.run(scenario())
 
 
-def test_a_restart_that_fails_is_tried_again(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
-    obstacle = tmp_path / "obstacle"
-
-    async def scenario() -> None:
-        heard = Heard()
-        async with started(functools.partial(emulated.broken_while, str(obstacle)), heard=heard) as pool:
-            obstacle.touch()
-            kill_workers()
-            await until(lambda: heard.restarts == 2)
-            obstacle.unlink()
-            await until(lambda: pool.live)
-
-    asyncio.run(scenario())
-
-
 def test_a_host_without_room_for_a_process_is_tried_again(monkeypatch: Any) -> None:
     monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
 
@@ -230,25 +213,6 @@ def test_a_host_without_room_for_a_process_is_tried_again(monkeypatch: Any) -> N
                     pass
 
     asyncio.run(scenario())
-
-
-def test_a_worker_never_answers_for_another_model(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
-    monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
-    name = tmp_path / "name"
-    name.write_text("first@1")
-
-    async def scenario() -> None:
-        heard = Heard()
-        async with started(functools.partial(emulated.named, str(name)), heard=heard) as pool:
-            name.write_text("second@2")
-            kill_workers()
-            await until(lambda: heard.restarts == 2)
-            assert not pool.live
-            name.write_text("first@1")
-            await until(lambda: pool.live)
-
-    asyncio.run(scenario())
-    assert "The archive has become second@2; first@1 is served. Restart the service." in caplog.text
 
 
 def test_two_workers_share_the_work() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.workers.messages import Batch, Done, Failed, Forget, NewBlock, Ready, Refused
-from service.workers.process import EXIT_STICKY, WarmUp, classify, get_ready, main
+from service.workers.messages import Batch, Done, Failed, Forget, NewBlock, Ready, Refused, Step
+from service.workers.process import EXIT_STICKY, WarmUp, cause, classify, get_ready, main
 from service.workers.shared_memory import Block, allocate, layout
 from tests.service import emulated
 from tests.service.emulated import FAIL, SERVED, STICKY, Emulated, image
@@ -28,6 +28,7 @@ class Process:
     """A worker and the front's end of its pipe."""
 
     def __init__(self, factory: Any) -> None:
+        self.steps: list[Step] = []
         self.pipe, far_end = SPAWN.Pipe()
         self.process = SPAWN.Process(target=main, args=(far_end, factory, WarmUp(((48, 64),))), daemon=True)
         self.process.start()
@@ -42,8 +43,13 @@ class Process:
         self.process.close()
 
     def take(self) -> Any:
+        """The next message that is not about a step of the start."""
         assert self.pipe.poll(20)
-        return self.pipe.recv()
+        message = self.pipe.recv()
+        if isinstance(message, Step):
+            self.steps.append(message)
+            return self.take()
+        return message
 
     def give(self, block: Block) -> None:
         self.pipe.send(NewBlock(block.number, block.size))
@@ -59,6 +65,7 @@ def test_it_says_what_it_serves_and_answers_batches_in_shared_memory() -> None:
         assert isinstance(ready, Ready)
         assert ready.served == SERVED
         assert 0 < ready.device_memory < ready.device_memory_total
+        assert worker.steps == [("torch is imported", 0.0), ("the archive is loaded", 0.8), ("warm-up 1 of 1", 0.85)]
         worker.give(block)
 
         block.pixels(places[0])[...] = photo
@@ -133,9 +140,43 @@ def test_on_a_cpu_images_are_run_one_by_one(caplog: pytest.LogCaptureFixture) ->
     assert re.search(r": loaded in \S+ s, warmed up with 1 batch in \S+ s\.$", caplog.messages[0])
 
 
-def test_without_sizes_nothing_is_run() -> None:
+def test_each_step_is_told_with_the_share_of_the_start_before_it() -> None:
+    told: list[tuple[str, float]] = []
+    predictor = Noted("cuda:0", most=2)
+    get_ready(lambda: predictor, WarmUp((SMALL, LARGE), 4, 10**9), lambda step, done: told.append((step, done)))
+    assert told.pop(0) == ("torch is imported", 0.0)
+    assert told[:2] == [("the archive is loaded", 0.8), ("the kernels are checked", 0.3)]
+    warm_ups = [f"warm-up {number} of 6" for number in (1, 2, 3, 4, 5, 6)]  # the third and sixth have no room
+    assert [step for step, _ in told[2:]] == warm_ups
+    assert [share for _, share in told[2:]] == pytest.approx([0.6 + 0.4 * part / 6 for part in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("weights/a.pt does not exist. Export an archive with ..., or name another.", "The archive is gone."),
+        ("weights/a.pt does not load on cuda:0: CUDA out of memory", "There is not enough memory for the model."),
+        (
+            "weights/a.pt has sha256 12..., its manifest lists 34....",
+            "The archive is not the one that its manifest lists.",
+        ),
+        ("weights/a.pt is not an archive (File is not a zip file).", "The archive cannot be loaded."),
+        ("weights/a.pt holds no metadata. Write it with `python -m model.export`.", "The archive cannot be loaded."),
+        ("weights/a.pt does not load on cuda:1: CUDA error: invalid device ordinal", "The device does not answer."),
+        ("No CUDA GPUs are available", "The device does not answer."),
+        ("Found no NVIDIA driver on your system.", "The device does not answer."),
+        ("/secret/place is odd", "The log says why."),
+    ],
+)
+def test_the_cause_of_a_failed_start_names_no_path(message: str, expected: str) -> None:
+    assert cause(RuntimeError(message)) == expected
+
+
+def test_without_sizes_nothing_is_run(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     predictor = Noted("cuda:0")
-    get_ready(lambda: predictor, WarmUp((), 8, 10**9))
+    get_ready(lambda: predictor, WarmUp((), 8, 10**9), prepare=lambda: predictor.asked.clear())
+    assert ": imported torch in 0.0 s, loaded in 0.0 s, checked" in caplog.text
     assert predictor.asked == ["kernels"]
 
 
@@ -166,7 +207,7 @@ def test_memory_is_that_of_the_predictors_own_gpu() -> None:
 
 def test_what_cannot_be_loaded_is_refused_in_one_line() -> None:
     with Process(emulated.broken) as worker:
-        assert worker.take() == Refused("ValueError: It is not there.")
+        assert worker.take() == Refused("ValueError: It is not there.", "The archive cannot be loaded.")
 
 
 def test_an_unknown_message_ends_it_with_a_trace(capfd: pytest.CaptureFixture[str]) -> None:

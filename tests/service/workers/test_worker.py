@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from multiprocessing import reduction
@@ -16,6 +17,7 @@ from service.failures import DeviceLostError, WorkerStartError
 from service.workers import worker
 from service.workers.messages import Batch, Done, NewBlock, Ready
 from service.workers.process import WarmUp
+from service.workers.progress import Progress
 from service.workers.worker import Worker
 from tests.service import emulated
 from tests.service.emulated import HANG, SERVED, Emulated, image
@@ -99,6 +101,74 @@ def test_an_unknown_message_is_raised_and_ends_the_worker(
 
     asyncio.run(scenario())
     assert [type(error) for error in raised] == [kind]
+
+
+def test_an_image_is_named_when_its_worker_ends_by_itself_and_not_when_we_end_it_or_nobody_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(left: bool, stopped: bool) -> None:
+        caplog.clear()
+        async with started() as one:
+            call = asyncio.ensure_future(one.run([image(HANG)]))
+            while not one._orders:
+                await asyncio.sleep(0.01)
+            if left:
+                call.cancel()
+                await asyncio.sleep(0)
+            if stopped:
+                await one.stop()
+            else:
+                os.kill(one.pid, signal.SIGKILL)
+                await one.ended
+            (found,) = await asyncio.gather(call, return_exceptions=True)
+            if not left:
+                assert isinstance(found, DeviceLostError)
+                assert found.started is not stopped
+        assert ("sha256" in caplog.text) is not (left or stopped)
+
+    for left, stopped in ((False, False), (True, False), (False, True)):
+        asyncio.run(scenario(left, stopped))
+
+
+def test_a_worker_that_is_stopped_by_a_signal_is_replaced_without_blame(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "STOPPED_SECONDS", 0)
+
+    async def scenario() -> None:
+        async with started() as one:
+            call = asyncio.ensure_future(one.run([image(HANG)]))
+            while not one._orders:
+                await asyncio.sleep(0.01)
+            os.kill(one.pid, signal.SIGSTOP)
+            with pytest.raises(DeviceLostError) as lost:
+                await asyncio.wait_for(call, 10)
+            assert not lost.value.started
+            await one.stop()
+
+    asyncio.run(scenario())
+    assert "is killed" in caplog.text
+    assert "sha256" not in caplog.text
+
+
+def test_the_steps_of_its_start_are_told() -> None:
+    class Told(Progress):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[str] = []
+
+        def reach(self, step: str, done: float) -> None:
+            self.steps.append(step)
+            super().reach(step, done)
+
+    async def scenario() -> list[str]:
+        told = Told()
+        one = Worker(Emulated, WarmUp(((48, 64),)), progress=told)
+        await one.start()
+        await one.stop()
+        return told.steps
+
+    assert asyncio.run(scenario()) == ["torch is imported", "the archive is loaded", "warm-up 1 of 1"]
 
 
 def test_a_worker_that_ends_before_it_is_ready_cannot_start() -> None:
