@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.interface.codec import OpenImage
 from service.errors import QueueFullError, UploadsFullError
 from service.settings import Settings
 from tests.paths import DEMO, ROOT
@@ -200,7 +201,12 @@ def test_debug_has_a_line_for_each_batch(service: Service) -> None:
 async def test_a_batch_is_bounded(tmp_path: Path, changes: dict[str, int], largest: int) -> None:
     engine, backend = make(tmp_path, **changes)
     async with started(engine, backend):
-        await asyncio.gather(*(ask(engine) for _ in range(9)))
+        backend.gate.clear()
+        asking = [background(ask(engine)) for _ in range(9)]
+        await until(lambda: gauge(engine, 'stage_seconds_count{stage="decode"}') == 9)
+        await turns()  # all but those that the device has are in the queue
+        backend.gate.set()
+        await asyncio.gather(*asking)
     assert max(backend.batches) == largest
 
 
@@ -219,7 +225,14 @@ async def test_the_queue_is_bounded(tmp_path: Path, changes: dict[str, int]) -> 
 
 
 @in_loop
-async def test_so_many_threads_decode(tmp_path: Path) -> None:
+async def test_so_many_threads_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, decode = threading.Barrier(3), OpenImage.decode
+
+    def in_threes(opened: OpenImage) -> Any:
+        together.wait(5)
+        return decode(opened)
+
+    monkeypatch.setattr(OpenImage, "decode", in_threes)
     engine, backend = make(tmp_path, decode_threads=3)
     async with started(engine, backend):
         await asyncio.gather(*(ask(engine) for _ in range(9)))
