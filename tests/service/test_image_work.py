@@ -1,6 +1,7 @@
 """Decoding and encoding: on which threads, within which deadlines, and what is refused."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -78,6 +79,8 @@ async def test_work_of_a_caller_that_left_is_not_begun() -> None:
     stayed = asyncio.ensure_future(lanes.run(lambda: done.append("stayed")))
     await asyncio.sleep(0)
     left.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await left
     gate.set()
     await asyncio.gather(first, stayed)
     assert done == ["stayed"]
