@@ -48,6 +48,5 @@ def open_tiff(content: bytes, max_pixels: int) -> Opened:
             decoded[top:bottom] = colour.rgb(stored.rows(top, bottom))
         return decoded
 
-    orientation = tags.number(274, 1)
     passes = max(1, covered(pieces, height, width) // max(1, height * width))
-    return Opened(height, width, pixels, orientation if 1 <= orientation <= 8 else 1, passes)
+    return Opened(height, width, pixels, tags.hint(274, tuple(range(1, 9))), passes)

@@ -218,6 +218,11 @@ def test_a_directory_without_size_or_place_is_damaged(missing: int) -> None:
         codec.decode(whole[:entry] + b"\xfe\xff" + whole[entry + 2 :], 100)
 
 
+@pytest.mark.parametrize("hint", [{274: (2, (54, 0))}, {274: (5, (6, 1))}, {274: (SHORT, (9,))}, {266: (SHORT, (0,))}])
+def test_a_damaged_hint_refuses_no_picture(hint: Tags) -> None:
+    assert decoded(tiff_of(GREY[:1], 1, 2, more=hint)) == greys([0, 85, 170, 255])
+
+
 @pytest.mark.parametrize("compression", PACKERS)
 def test_a_file_cut_anywhere_is_damaged(compression: int) -> None:
     whole = tiff_of(np.arange(900, dtype=np.uint8).reshape(15, 20, 3), 2, compression=compression, rows=4)
