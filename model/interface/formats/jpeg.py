@@ -1,5 +1,6 @@
 """JPEG to RGB by libjpeg-turbo itself."""
 
+import contextlib
 import re
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import simplejpeg
 from PIL import Image
 
 from model.interface.formats import claims
-from model.interface.formats.errors import damaged, damaged_header, unsupported
+from model.interface.formats.errors import CorruptImageError, damaged, damaged_header, unsupported
 from model.interface.formats.exif import orientation
 from model.interface.formats.opened import Opened
 from model.interface.formats.rgb import to_rgb
@@ -26,6 +27,8 @@ _KINDS = {
     0xCB: "lossless with arithmetic coding",
     0xF7: "JPEG-LS",
 }
+_ENDS_EARLY = ("premature end", "found marker 0xd9 instead of RST")
+"""What libjpeg-turbo says of blocks that are not there."""
 _HEIGHT_BEHIND = b"\xff\xdc\0\4"
 _SCAN = re.compile(rb"\xff\xda")
 
@@ -92,25 +95,31 @@ def _unsupported(frame: Frame) -> str | None:
 
 
 def _pixels(content: bytes, frame: Frame) -> Pixels:
+    if content.rfind(b"\xff\xd9", frame.scans) < 0:
+        return _without_end(content, frame)
     pixels = decode_at_once(content, frame)
     if pixels is not None:
         return pixels
-    if content.find(b"\xff\xd9", frame.scans) < 0:
-        return _without_end(content, frame)
     # Damaged, which Pillow may accept, or of a rare kind.
     mode, stored = _MODES[frame.components]
     return to_rgb(Image.frombytes(mode, (frame.width, frame.height), content, "jpeg", stored, ""))
 
 
 def decode_at_once(content: bytes, frame: Frame) -> Pixels | None:
-    """The same pixels as Pillow's, a third faster; None where libjpeg-turbo has anything to say against the file."""
+    """The same pixels as Pillow's, a third faster; None where libjpeg-turbo has anything to say against the file.
+
+    Raises:
+        CorruptImageError: it lacks pixels, which Pillow would make up.
+    """
     colours = "CMYK" if frame.components == 4 else "RGB"
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         if (width, height) != (frame.width, frame.height):
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(content, colours)
-    except ValueError:
+    except ValueError as error:
+        if any(sign in str(error) for sign in _ENDS_EARLY):
+            raise damaged() from error
         return None
     if colours == "RGB":
         return pixels
@@ -132,9 +141,10 @@ def _without_end(content: bytes, frame: Frame) -> Pixels:
         ends.append(blocks + b"\0")
     if frame.marker not in _ARITHMETIC and _is_refined(content, frame):
         for end in ends:
-            pixels = decode_at_once(end + b"\xff\xd9", frame)
-            if pixels is not None:
-                return pixels
+            with contextlib.suppress(CorruptImageError):
+                pixels = decode_at_once(end + b"\xff\xd9", frame)
+                if pixels is not None:
+                    return pixels
     raise damaged()
 
 

@@ -1,6 +1,7 @@
 """JPEG at once, the pixels of Pillow."""
 
 import io
+import re
 import struct
 
 import numpy as np
@@ -140,6 +141,22 @@ def test_a_jpeg_that_lacks_a_block_is_damaged(options: dict[str, object], tail: 
             continue
         assert length > len(whole) - 5, length  # a byte that only fills up the last
         assert np.array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 1}, {"restart_marker_blocks": 3}])
+def test_an_end_that_comes_too_early_is_damage(mode: str, options: dict[str, object]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (24, 40, 3), np.uint8)
+    whole = encoded(Image.fromarray(noise).convert(mode), "JPEG", quality=80, **options)
+    start = whole.index(b"\xff\xda")
+    cuts = [start + (len(whole) - start) * part // 8 for part in range(3, 8)]
+    cuts += [start + found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", whole[start:])]
+    for cut in cuts:
+        with pytest.raises(codec.CorruptImageError):
+            codec.decode(whole[:cut].removesuffix(b"\xff") + b"\xff\xd9", LIMIT)
+    taller = whole.replace(struct.pack(">HH", 24, 40), struct.pack(">HH", 48, 40), 1)
+    with pytest.raises(codec.CorruptImageError):
+        codec.decode(taller, LIMIT)
 
 
 def test_a_progressive_jpeg_cut_between_scans_is_damaged() -> None:

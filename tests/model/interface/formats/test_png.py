@@ -90,6 +90,7 @@ def test_all_pixels_are_enough(name: str) -> None:
     content = {
         "lacks its end": parts(pixels),
         "cut in its end": parts(pixels, chunk(b"IEND")[:5]),
+        "zeros for its end": parts(pixels, bytes(100)),
         "more behind its end": parts(pixels, chunk(b"IEND"), bytes(999), png(SAMPLES, 2, 8)),
         "empty pieces": parts(chunk(b"IDAT"), pixels, chunk(b"IDAT"), chunk(b"IEND")),
         "one piece": parts(*(chunk(b"IDAT", PACKED[i : i + 1]) for i in range(len(PACKED))), chunk(b"IEND")),
