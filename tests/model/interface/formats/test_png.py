@@ -83,7 +83,8 @@ def test_a_palette_of_a_picture_that_needs_none_is_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["lacks its end", "cut in its end", "more behind its end", "empty pieces", "one piece"]
+    "name",
+    ["lacks its end", "cut in its end", "zeros for its end", "more behind its end", "empty pieces", "one piece"],
 )
 def test_all_pixels_are_enough(name: str) -> None:
     pixels = chunk(b"IDAT", PACKED)
