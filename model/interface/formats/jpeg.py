@@ -44,6 +44,8 @@ class Frame(NamedTuple):
     orientation: int
     scans: int
     """Where the first scan begins."""
+    sampling: bytes
+    """Of each component how often it is sampled, across in the high half and down in the low."""
 
 
 def open_jpeg(content: bytes) -> Opened:
@@ -81,7 +83,8 @@ def _frame(content: bytes) -> Frame:
             )
             if int.from_bytes(content[place : place + 2]) != 8 + 3 * components or not 2 <= bits <= 16:
                 break
-            return Frame(marker, bits, height, width, components, orientation(exif or b""), behind - 2)
+            turned, sampling = orientation(exif or b""), content[place + 9 : place + 8 + 3 * components : 3]
+            return Frame(marker, bits, height, width, components, turned, behind - 2, sampling)
     raise damaged_header()
 
 
@@ -91,7 +94,12 @@ def _unsupported(frame: Frame) -> str | None:
         return _KINDS[frame.marker]
     if frame.bits != 8:
         return f"{frame.bits} bits a sample"
-    return None if frame.components in _MODES else f"{frame.components} components"
+    if frame.components not in _MODES:
+        return f"{frame.components} components"
+    for factors in ([both >> 4 for both in frame.sampling], [both & 15 for both in frame.sampling]):
+        if min(factors) >= 1 and max(factors) <= 4 and any(max(factors) % factor for factor in factors):
+            return "colours sampled in a ratio such as 2 to 3"
+    return None
 
 
 def _pixels(content: bytes, frame: Frame) -> Pixels:

@@ -173,11 +173,15 @@ def test_what_is_behind_the_end_does_not_matter(behind: bytes) -> None:
     assert np.array_equal(codec.decode(SOUND + behind, LIMIT), codec.decode(SOUND, LIMIT))
 
 
-def changed(marker: int = 0xC0, bits: int = 8, components: int = 3, height: int = 48) -> bytes:
+def changed(
+    marker: int = 0xC0, bits: int = 8, components: int = 3, height: int = 48, sampling: tuple[int, ...] = (17,) * 9
+) -> bytes:
     """The header of a sound JPEG, changed; what follows does not fit it."""
     place = frame_place(SOUND)
     size = int.from_bytes(SOUND[place + 2 : place + 4])
-    head = struct.pack(">BHHB", bits, height, 64, components) + b"".join(bytes([i, 17, 0]) for i in range(components))
+    head = struct.pack(">BHHB", bits, height, 64, components) + b"".join(
+        bytes([i, sampling[i], 0]) for i in range(components)
+    )
     return SOUND[:place] + segment(marker, head) + SOUND[place + 2 + size :]
 
 
@@ -199,6 +203,8 @@ def changed(marker: int = 0xC0, bits: int = 8, components: int = 3, height: int 
         (changed(0xF7), "JPEG-LS"),
         (changed(components=2), "2 components"),
         (changed(components=5), "5 components"),
+        (changed(sampling=(0x31, 0x21, 0x11)), "ratio such as 2 to 3"),
+        (changed(sampling=(0x12, 0x13, 0x11)), "ratio such as 2 to 3"),
         (changed(height=0) + b"\xff\xdc\0\4\0\x30", "DNL"),
     ],
 )
@@ -208,7 +214,16 @@ def test_kinds_that_are_not_decoded_are_told_by_name(content: bytes, kind: str) 
 
 
 @pytest.mark.parametrize(
-    "content", [SOUND[:3], SOUND[:20], changed(bits=0), changed(bits=200), changed(height=0), b"\xff\xd8\xff\xd9"]
+    "content",
+    [
+        SOUND[:3],
+        SOUND[:20],
+        changed(sampling=(0x01, 0x11, 0x11)),
+        changed(bits=0),
+        changed(bits=200),
+        changed(height=0),
+        b"\xff\xd8\xff\xd9",
+    ],
 )
 def test_a_header_that_no_jpeg_has_is_damage(content: bytes) -> None:
     with pytest.raises(codec.CorruptImageError):
