@@ -24,6 +24,8 @@ _DEPTHS = {
     _ALPHA_MASKS: (16, 24, 32),
 }
 _USUAL_MASKS = {16: (0x7C00, 0x3E0, 0x1F), 24: (0xFF0000, 0xFF00, 0xFF), 32: (0xFF0000, 0xFF00, 0xFF)}
+RUN_WORK = 16
+"""Pixels that take as long as a byte of run lengths, which Python reads."""
 
 
 class Header(NamedTuple):
@@ -62,7 +64,10 @@ def open_bmp(content: bytes) -> Opened:
         CorruptImageError: its header is cut short.
     """
     header = _header(content)
-    return Opened(header.height, header.width, partial(_pixels, content, header))
+    pixels, passes = max(1, header.height * header.width), 1
+    if header.compression in (_RLE8, _RLE4):
+        passes += RUN_WORK * len(content) // pixels
+    return Opened(header.height, header.width, partial(_pixels, content, header), passes=passes)
 
 
 def _header(content: bytes) -> Header:

@@ -1,5 +1,6 @@
 """JPEG to RGB by libjpeg-turbo itself."""
 
+import contextlib
 import re
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import simplejpeg
 from PIL import Image
 
 from model.interface.formats import claims
-from model.interface.formats.errors import damaged, damaged_header, unsupported
+from model.interface.formats.errors import CorruptImageError, damaged, damaged_header, unsupported
 from model.interface.formats.exif import orientation
 from model.interface.formats.opened import Opened
 from model.interface.formats.rgb import to_rgb
@@ -26,6 +27,8 @@ _KINDS = {
     0xCB: "lossless with arithmetic coding",
     0xF7: "JPEG-LS",
 }
+_ENDS_EARLY = ("premature end", "found marker 0xd9 instead of RST")
+"""What libjpeg-turbo says of blocks that are not there."""
 _HEIGHT_BEHIND = b"\xff\xdc\0\4"
 _SCAN = re.compile(rb"\xff\xda")
 
@@ -41,6 +44,8 @@ class Frame(NamedTuple):
     orientation: int
     scans: int
     """Where the first scan begins."""
+    sampling: bytes
+    """Of each component how often it is sampled, across in the high half and down in the low."""
 
 
 def open_jpeg(content: bytes) -> Opened:
@@ -78,7 +83,8 @@ def _frame(content: bytes) -> Frame:
             )
             if int.from_bytes(content[place : place + 2]) != 8 + 3 * components or not 2 <= bits <= 16:
                 break
-            return Frame(marker, bits, height, width, components, orientation(exif or b""), behind - 2)
+            turned, sampling = orientation(exif or b""), content[place + 9 : place + 8 + 3 * components : 3]
+            return Frame(marker, bits, height, width, components, turned, behind - 2, sampling)
     raise damaged_header()
 
 
@@ -88,29 +94,40 @@ def _unsupported(frame: Frame) -> str | None:
         return _KINDS[frame.marker]
     if frame.bits != 8:
         return f"{frame.bits} bits a sample"
-    return None if frame.components in _MODES else f"{frame.components} components"
+    if frame.components not in _MODES:
+        return f"{frame.components} components"
+    for factors in ([both >> 4 for both in frame.sampling], [both & 15 for both in frame.sampling]):
+        if min(factors) >= 1 and max(factors) <= 4 and any(max(factors) % factor for factor in factors):
+            return "colours sampled in a ratio such as 2 to 3"
+    return None
 
 
 def _pixels(content: bytes, frame: Frame) -> Pixels:
+    if content.rfind(b"\xff\xd9", frame.scans) < 0:
+        return _without_end(content, frame)
     pixels = decode_at_once(content, frame)
     if pixels is not None:
         return pixels
-    if content.find(b"\xff\xd9", frame.scans) < 0:
-        return _without_end(content, frame)
     # Damaged, which Pillow may accept, or of a rare kind.
     mode, stored = _MODES[frame.components]
     return to_rgb(Image.frombytes(mode, (frame.width, frame.height), content, "jpeg", stored, ""))
 
 
 def decode_at_once(content: bytes, frame: Frame) -> Pixels | None:
-    """The same pixels as Pillow's, a third faster; None where libjpeg-turbo has anything to say against the file."""
+    """The same pixels as Pillow's, a third faster; None where libjpeg-turbo has anything to say against the file.
+
+    Raises:
+        CorruptImageError: it lacks pixels, which Pillow would make up.
+    """
     colours = "CMYK" if frame.components == 4 else "RGB"
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         if (width, height) != (frame.width, frame.height):
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(content, colours)
-    except ValueError:
+    except ValueError as error:
+        if any(sign in str(error) for sign in _ENDS_EARLY):
+            raise damaged() from error
         return None
     if colours == "RGB":
         return pixels
@@ -132,9 +149,10 @@ def _without_end(content: bytes, frame: Frame) -> Pixels:
         ends.append(blocks + b"\0")
     if frame.marker not in _ARITHMETIC and _is_refined(content, frame):
         for end in ends:
-            pixels = decode_at_once(end + b"\xff\xd9", frame)
-            if pixels is not None:
-                return pixels
+            with contextlib.suppress(CorruptImageError):
+                pixels = decode_at_once(end + b"\xff\xd9", frame)
+                if pixels is not None:
+                    return pixels
     raise damaged()
 
 

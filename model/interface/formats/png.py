@@ -107,7 +107,7 @@ def _parts(content: bytes) -> Parts:
             palette = chunk
         elif kind == b"eXIf":
             exif = exif if exif or not sound() else chunk
-        elif kind == b"IEND":
+        elif kind == b"IEND" or (pixels and kind == bytes(4)):  # a lacking end may be filled up with zeros
             break
         elif not kind[0] & 0x20 and kind != b"PLTE":
             _require(kind.isalpha() and kind != b"IHDR" and sound())

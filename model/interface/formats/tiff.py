@@ -7,7 +7,7 @@ from model.interface.formats.errors import CorruptImageError
 from model.interface.formats.opened import Opened
 from model.interface.formats.tiff_colour import Colour
 from model.interface.formats.tiff_directory import Directory
-from model.interface.formats.tiff_layout import check_not_raw, check_tile, read_pieces, read_samples
+from model.interface.formats.tiff_layout import check_not_raw, check_tile, covered, read_pieces, read_samples
 from model.interface.formats.tiff_samples import Stored
 from model.interface.panoptic import Pixels
 
@@ -36,7 +36,7 @@ def open_tiff(content: bytes, max_pixels: int) -> Opened:
     samples = read_samples(tags)
     pieces = read_pieces(tags, samples, height, width)
     colour = Colour(samples, tags, pieces.compression)
-    check_tile(pieces, max_pixels)
+    check_tile(pieces, height, width, max_pixels)
 
     def pixels() -> Pixels:
         stored = Stored(content, tags, samples, pieces)
@@ -48,5 +48,5 @@ def open_tiff(content: bytes, max_pixels: int) -> Opened:
             decoded[top:bottom] = colour.rgb(stored.rows(top, bottom))
         return decoded
 
-    orientation = tags.number(274, 1)
-    return Opened(height, width, pixels, orientation if 1 <= orientation <= 8 else 1)
+    passes = max(1, covered(pieces, height, width) // max(1, height * width))
+    return Opened(height, width, pixels, tags.hint(274, tuple(range(1, 9))), passes)

@@ -75,7 +75,8 @@ def _palette(tags: Directory, bits: int) -> Pixels:
     numbers = tags.numbers(_PALETTE, most=3 << bits)
     if len(numbers) != 3 << bits:
         raise CorruptImageError("The image is damaged: its palette lacks colours. Send the whole file.")
-    return (np.array(numbers).reshape(3, -1).T >> 8).astype(np.uint8)
+    shift = 8 if max(numbers) > 255 else 0  # as libtiff takes a palette whose numbers have 8 bits: else all is black
+    return (np.array(numbers).reshape(3, -1).T >> shift).astype(np.uint8)
 
 
 def _ycbcr(tags: Directory) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -9,8 +9,8 @@ MAX_TAGS = 4096
 """Most tags of a directory. Cameras write a hundred."""
 MAX_DIRECTORIES = 16
 """Most further directories that are looked at."""
-_WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-"""Types of whole numbers; 13 and 18 are places of directories."""
+_WHOLE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+"""Types of whole numbers; 13 and 18 are places of directories. Some writers have signed ones."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SUB_DIRECTORIES = 330
 
@@ -27,6 +27,7 @@ class Directory:
 
     Attributes:
         order: `<` or `>`, as `struct` has it.
+        place: where the directory begins.
     """
 
     def __init__(self, content: bytes, place: int | None = None) -> None:
@@ -34,7 +35,7 @@ class Directory:
         self.order = "<" if content.startswith(b"II") else ">"
         self._large = content[2:4] in (b"+\0", b"\0+")
         offset, count, entry = ("Q", "Q", "HHQ") if self._large else ("I", "H", "HHI")
-        place = self._read(offset, 8 if self._large else 4)[0] if place is None else place
+        self.place = place = self._read(offset, 8 if self._large else 4)[0] if place is None else place
         tags = self._read(count, place)[0]
         if tags > MAX_TAGS:
             raise CorruptImageError(
@@ -58,18 +59,29 @@ class Directory:
         """The first `most` whole numbers of a tag; `default` where it is absent or has none.
 
         Raises:
-            CorruptImageError: the numbers are of another type, or not in the file.
+            CorruptImageError: the numbers are of another type, negative, or not in the file.
         """
         kind, count, place = self._tags.get(tag, (3, 0, 0))
         if not count:
             return default
         if kind not in _WHOLE:
             raise damaged_header()
-        return self._read(f"{min(count, most)}{_WHOLE[kind]}", place)
+        numbers = self._read(f"{min(count, most)}{_WHOLE[kind]}", place)
+        if _WHOLE[kind].islower() and min(numbers) < 0:
+            raise damaged_header()
+        return numbers
 
     def number(self, tag: int, default: int) -> int:
         """The first number of a tag."""
         return self.numbers(tag, (default,))[0]
+
+    def hint(self, tag: int, known: tuple[int, ...]) -> int:
+        """The first number of a tag that no picture needs; the first of `known` where it is damaged or unknown."""
+        try:
+            number = self.number(tag, known[0])
+        except CorruptImageError:
+            return known[0]
+        return number if number in known else known[0]
 
     def count(self, tag: int) -> int:
         """How many values a tag says it has."""

@@ -22,6 +22,8 @@ _DIFFERENCES = (5, 8, 32946, 34925, 50000)
 _ASSOCIATED = 1
 _MAX_PIXEL_BITS = 64
 """More would need more memory than is planned for a pixel."""
+_MAX_COVER = 4
+"""Tiles may have so many times the pixels of the largest picture: a panorama in square tiles has more than its own."""
 
 
 @dataclass(frozen=True)
@@ -239,14 +241,25 @@ def _cell(tags: Directory) -> tuple[int, int]:
     return down, across
 
 
-def check_tile(pieces: Pieces, max_pixels: int) -> None:
+def covered(pieces: Pieces, height: int, width: int) -> int:
+    """Pixels of all strips or tiles; those of tiles may be far more than the picture's, and all are decoded."""
+    return -(-height // pieces.height) * pieces.height * -(-width // pieces.width) * pieces.width
+
+
+def check_tile(pieces: Pieces, height: int, width: int, max_pixels: int) -> None:
     """Refuse tiles larger than any image may be: a tile is decoded whole, however small the image.
 
     Raises:
-        ImageTooLargeError: its tiles have more pixels than allowed.
+        ImageTooLargeError: a tile has more pixels than allowed, or all of them more than `_MAX_COVER` times as many.
     """
     if pieces.tiled and pieces.height * pieces.width > max_pixels:
         raise ImageTooLargeError(
             f"Image has tiles of {pieces.width} x {pieces.height}; the limit is {max_pixels / 1e6:g} Mpx."
+            " Save it with smaller tiles."
+        )
+    if pieces.tiled and covered(pieces, height, width) > _MAX_COVER * max_pixels:
+        raise ImageTooLargeError(
+            f"Image has tiles of {pieces.width} x {pieces.height}, together"
+            f" {covered(pieces, height, width) / 1e6:.1f} Mpx; the limit is {_MAX_COVER * max_pixels / 1e6:g} Mpx."
             " Save it with smaller tiles."
         )

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
 from model.interface.formats import libtiff
-from model.interface.formats.errors import CorruptImageError
+from model.interface.formats.errors import CorruptImageError, damaged
 from model.interface.formats.tiff_directory import Directory
 from model.interface.formats.tiff_layout import CMYK, FAX, JPEG, RAW, RGB, YCBCR, Numbers, Pieces, Samples, unsupported
 
 _STRIPS, _TILES = (273, 279), (324, 325)
-_TABLES, _SHARED_CHROMA = 347, 530
+_TABLES = 347
 _LONG, _UNDEFINED = 4, 7
 _FENCE = int("0000001" * 32, 2).to_bytes(28)
 """Fax codes that stand for an extension which no decoder knows."""
@@ -122,13 +122,28 @@ class Stored:
             for place, size in zip(places, sizes, strict=True)
         ):
             raise CorruptImageError("The image is truncated. Send the whole file.")
+        if pieces.compression == RAW and any(map(self._lacks, itertools.count(), places, sizes)):
+            raise damaged()
         return list(places), list(sizes)
+
+    def _lacks(self, number: int, place: int, size: int) -> bool:
+        """Whether an unpacked strip or tile is shorter than its rows: what is behind it must not become pixels.
+
+        A picture in one strip may say it wrongly, as to libtiff, unless its rows would reach into the directory.
+        """
+        pieces, (down, across) = self._pieces, self._pieces.cell
+        rows = -(-self._height // pieces.height)
+        left = self._height - number % rows * pieces.height
+        lines = -(-(pieces.height if pieces.tiled else min(pieces.height, left)) // down)
+        whole = lines * -(-(-(-pieces.width // across) * self._in_cell * self._samples.bits) // 8)
+        one = rows == 1 and not pieces.tiled
+        return 0 < size < whole and (not one or place < self._tags.place < place + whole)
 
     def _description(self) -> dict[int, list[int]]:
         """Tags of the file for Pillow but for its places: what the pixels are to libtiff."""
         pieces, samples = self._pieces, self._samples
         tags = {256: [self._width], 257: [self._height], 258: [8], 259: [pieces.compression], 262: [1], 277: [1]}
-        tags |= {266: [self._tags.number(266, 1)]}
+        tags |= {266: [self._tags.hint(266, (1, 2))]}
         width, height = pieces.width, pieces.height
         if pieces.compression in FAX:
             tags |= {258: [1], 292: [self._tags.number(292, 0)], 293: [self._tags.number(293, 0)]}
@@ -146,8 +161,7 @@ class Stored:
             return {}
         kind = samples.photometric if samples.photometric in (CMYK, YCBCR) else RGB
         tags = {258: [8] * samples.count, 262: [kind], 277: [samples.count]}
-        if kind == YCBCR and _SHARED_CHROMA in self._tags:
-            tags[_SHARED_CHROMA] = list(self._tags.numbers(_SHARED_CHROMA)[:2])
+        # How chroma is shared is not told: libtiff then finds it in the JPEG, where it is right.
         if kind == RGB and samples.count == 4:
             tags[338] = [2]
         return tags

@@ -118,6 +118,11 @@ def test_runs_stay_in_their_row_and_must_end_with_the_picture() -> None:
             codec.decode(bmp(blank, 8, compression=1, pixels=cut), LIMIT)
 
 
+def test_runs_are_work() -> None:
+    content = bmp(np.zeros((8, 8), np.uint32), 8, 40, 1, pixels=b"\1\5" * 200_000 + b"\0\1")
+    assert codec.OpenImage(content, LIMIT).work > 5_000_000
+
+
 def test_runs_of_no_length_take_no_time() -> None:
     blank = np.zeros((900, 900), np.uint32)
     content = bmp(blank[:1, :1], 8, compression=1, pixels=b"\0\2\0\0" * 100_000 + b"\0\1")

@@ -1,6 +1,7 @@
 """JPEG at once, the pixels of Pillow."""
 
 import io
+import re
 import struct
 
 import numpy as np
@@ -142,6 +143,22 @@ def test_a_jpeg_that_lacks_a_block_is_damaged(options: dict[str, object], tail: 
         assert np.array_equal(pixels, wanted)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 1}, {"restart_marker_blocks": 3}])
+def test_an_end_that_comes_too_early_is_damage(mode: str, options: dict[str, object]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (24, 40, 3), np.uint8)
+    whole = encoded(Image.fromarray(noise).convert(mode), "JPEG", quality=80, **options)
+    start = whole.index(b"\xff\xda")
+    cuts = [start + (len(whole) - start) * part // 8 for part in range(3, 8)]
+    cuts += [start + found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", whole[start:])]
+    for cut in cuts:
+        with pytest.raises(codec.CorruptImageError):
+            codec.decode(whole[:cut].removesuffix(b"\xff") + b"\xff\xd9", LIMIT)
+    taller = whole.replace(struct.pack(">HH", 24, 40), struct.pack(">HH", 48, 40), 1)
+    with pytest.raises(codec.CorruptImageError):
+        codec.decode(taller, LIMIT)
+
+
 def test_a_progressive_jpeg_cut_between_scans_is_damaged() -> None:
     whole = encoded(gradient(64, 48), "JPEG", progressive=True)
     cuts = [place for place in range(len(whole)) if whole.startswith(b"\xff\xda", place)]
@@ -156,11 +173,15 @@ def test_what_is_behind_the_end_does_not_matter(behind: bytes) -> None:
     assert np.array_equal(codec.decode(SOUND + behind, LIMIT), codec.decode(SOUND, LIMIT))
 
 
-def changed(marker: int = 0xC0, bits: int = 8, components: int = 3, height: int = 48) -> bytes:
+def changed(
+    marker: int = 0xC0, bits: int = 8, components: int = 3, height: int = 48, sampling: tuple[int, ...] = (17,) * 9
+) -> bytes:
     """The header of a sound JPEG, changed; what follows does not fit it."""
     place = frame_place(SOUND)
     size = int.from_bytes(SOUND[place + 2 : place + 4])
-    head = struct.pack(">BHHB", bits, height, 64, components) + b"".join(bytes([i, 17, 0]) for i in range(components))
+    head = struct.pack(">BHHB", bits, height, 64, components) + b"".join(
+        bytes([i, sampling[i], 0]) for i in range(components)
+    )
     return SOUND[:place] + segment(marker, head) + SOUND[place + 2 + size :]
 
 
@@ -182,6 +203,8 @@ def changed(marker: int = 0xC0, bits: int = 8, components: int = 3, height: int 
         (changed(0xF7), "JPEG-LS"),
         (changed(components=2), "2 components"),
         (changed(components=5), "5 components"),
+        (changed(sampling=(0x31, 0x21, 0x11)), "ratio such as 2 to 3"),
+        (changed(sampling=(0x12, 0x13, 0x11)), "ratio such as 2 to 3"),
         (changed(height=0) + b"\xff\xdc\0\4\0\x30", "DNL"),
     ],
 )
@@ -191,7 +214,16 @@ def test_kinds_that_are_not_decoded_are_told_by_name(content: bytes, kind: str) 
 
 
 @pytest.mark.parametrize(
-    "content", [SOUND[:3], SOUND[:20], changed(bits=0), changed(bits=200), changed(height=0), b"\xff\xd8\xff\xd9"]
+    "content",
+    [
+        SOUND[:3],
+        SOUND[:20],
+        changed(sampling=(0x01, 0x11, 0x11)),
+        changed(bits=0),
+        changed(bits=200),
+        changed(height=0),
+        b"\xff\xd8\xff\xd9",
+    ],
 )
 def test_a_header_that_no_jpeg_has_is_damage(content: bytes) -> None:
     with pytest.raises(codec.CorruptImageError):

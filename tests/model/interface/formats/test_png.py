@@ -83,13 +83,15 @@ def test_a_palette_of_a_picture_that_needs_none_is_a_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["lacks its end", "cut in its end", "more behind its end", "empty pieces", "one piece"]
+    "name",
+    ["lacks its end", "cut in its end", "zeros for its end", "more behind its end", "empty pieces", "one piece"],
 )
 def test_all_pixels_are_enough(name: str) -> None:
     pixels = chunk(b"IDAT", PACKED)
     content = {
         "lacks its end": parts(pixels),
         "cut in its end": parts(pixels, chunk(b"IEND")[:5]),
+        "zeros for its end": parts(pixels, bytes(100)),
         "more behind its end": parts(pixels, chunk(b"IEND"), bytes(999), png(SAMPLES, 2, 8)),
         "empty pieces": parts(chunk(b"IDAT"), pixels, chunk(b"IDAT"), chunk(b"IEND")),
         "one piece": parts(*(chunk(b"IDAT", PACKED[i : i + 1]) for i in range(len(PACKED))), chunk(b"IEND")),

@@ -2,12 +2,13 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 
 from model.interface import codec
-from tests.model.interface.formats.tiff_files import PACKERS, SHORT, Numbers, Tags, tiff_of
+from tests.model.interface.formats.tiff_files import LONG, PACKERS, SHORT, Numbers, Tags, tiff_of, written
 from tests.model.interface.pictures import gradient
 from tests.service.hostile import saved
 from tests.service.tiffs import tiff_tile
@@ -34,6 +35,20 @@ def greys(numbers: list[int]) -> list[list[list[int]]]:
 def test_tiles_larger_than_any_picture_are_refused() -> None:
     with pytest.raises(codec.ImageTooLargeError, match="tiles of 2000 x 2000"):
         codec.decode(tiff_tile(1, 1, 2000), 1_000_000)
+
+
+def test_tiles_that_are_mostly_outside_the_picture_are_work_and_refused_where_they_are_too_many() -> None:
+    def tall(height: int) -> bytes:
+        tile = zlib.compress(bytes(16 * 50_000))
+        count = -(-height // 16)
+        tags: Tags = {256: (LONG, (1,)), 257: (LONG, (height,)), 258: (SHORT, (8,)), 259: (SHORT, (8,))}
+        tags |= {262: (SHORT, (1,)), 277: (SHORT, (1,)), 322: (LONG, (50_000,)), 323: (LONG, (16,))}
+        return written(tags | {324: (LONG, (8,) * count), 325: (LONG, (len(tile),) * count)}, [tile], "<", False)
+
+    assert codec.OpenImage(tall(64), 1_000_000).work >= 4 * 16 * 50_000
+    assert codec.decode(tall(64), 1_000_000).shape == (64, 1, 3)
+    with pytest.raises(codec.ImageTooLargeError, match=r"tiles of 50000 x 16, together 4.8 Mpx; the limit is 4 Mpx"):
+        codec.decode(tall(96), 1_000_000)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -201,6 +216,11 @@ def test_a_directory_without_size_or_place_is_damaged(missing: int) -> None:
     entry = whole.index(struct.pack("<HH", missing, 4))
     with pytest.raises(codec.CorruptImageError):
         codec.decode(whole[:entry] + b"\xfe\xff" + whole[entry + 2 :], 100)
+
+
+@pytest.mark.parametrize("hint", [{274: (2, (54, 0))}, {274: (5, (6, 1))}, {274: (SHORT, (9,))}, {266: (SHORT, (0,))}])
+def test_a_damaged_hint_refuses_no_picture(hint: Tags) -> None:
+    assert decoded(tiff_of(GREY[:1], 1, 2, more=hint)) == greys([0, 85, 170, 255])
 
 
 @pytest.mark.parametrize("compression", PACKERS)

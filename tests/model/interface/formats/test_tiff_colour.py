@@ -28,6 +28,13 @@ def test_coefficients_without_green_are_refused() -> None:
         colour({262: (SHORT, (6,)), 277: (SHORT, (3,)), 529: (5, (1, 2, 0, 1, 1, 2))})
 
 
+@pytest.mark.parametrize(("most", "step"), [(255, 1), (65_280, 256), (65_535, 257)])
+def test_palettes_of_8_bits_are_known_by_their_numbers(most: int, step: int) -> None:
+    tags: Tags = {258: (SHORT, (1,)), 262: (SHORT, (3,)), 320: (SHORT, (10 * step, most, 20 * step, 0, 30 * step, 0))}
+    found = colour(tags)
+    assert found.rgb(np.array([[[0], [1]]], np.uint8)).tolist() == [[[10, 20, 30], [255, 0, 0]]]
+
+
 def test_a_colour_above_its_alpha_is_white() -> None:
     found = colour({262: (SHORT, (1,)), 277: (SHORT, (2,)), 338: (SHORT, (1,))})
     numbers = np.array([[[9, 3], [9, 18], [9, 0]]], np.uint8)

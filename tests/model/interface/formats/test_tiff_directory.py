@@ -27,6 +27,20 @@ def test_numbers_of_every_layout(order: str, big: bool) -> None:
     assert (half, three_quarters, infinite == infinite) == (0.5, 0.75, False)
 
 
+def test_signed_numbers_are_numbers_unless_negative() -> None:
+    tags = Directory(
+        written({256: (9, (640,)), 257: (8, (480,)), 258: (8, (8, -8)), 259: (17, (1,))}, [b"x"], "<", True)
+    )
+    assert [tags.number(tag, 0) for tag in (256, 257, 259)] == [640, 480, 1]
+    with pytest.raises(CorruptImageError):
+        tags.numbers(258)
+
+
+def test_a_hint_is_one_of_the_known_numbers() -> None:
+    tags = Directory(written({274: (3, (6,)), 266: (3, (0,)), 296: (2, (2, 0))}, [b"x"], "<", False))
+    assert [tags.hint(tag, (1, 2, 6)) for tag in (274, 266, 296, 999)] == [6, 1, 1, 1]
+
+
 def test_a_count_beyond_the_file_costs_nothing() -> None:
     begun = time.process_time()
     entry = struct.pack("<HHII", 273, 4, 0xFFFFFFFF, 8)

@@ -1,13 +1,16 @@
 """Unpacked samples."""
 
+import struct
+
 import numpy as np
 import pytest
+import simplejpeg
 
 from model.interface.formats.errors import CorruptImageError, UnsupportedImageError
 from model.interface.formats.tiff_directory import Directory
 from model.interface.formats.tiff_layout import read_pieces, read_samples
 from model.interface.formats.tiff_samples import Stored
-from tests.model.interface.formats.tiff_files import LONG, tiff_of
+from tests.model.interface.formats.tiff_files import LONG, SHORT, Tags, tiff_of, written
 
 
 def stored(content: bytes, height: int, width: int) -> Stored:
@@ -41,6 +44,42 @@ def test_tiles_that_are_left_out_are_a_kind_and_strips_that_lack_are_damage() ->
         stored(patched(tiff_of(numbers, 1, rows=4), sparse), 8, 4)
     with pytest.raises(CorruptImageError, match="too few strips"):
         stored(tiff_of(numbers, 1, more={278: (LONG, (2,))}), 8, 4)
+
+
+@pytest.mark.parametrize(("tile", "rows"), [((4, 16), None), (None, 4)])
+def test_the_directory_behind_a_short_strip_is_no_picture(tile: tuple[int, int] | None, rows: int | None) -> None:
+    whole = tiff_of(np.zeros((8, 16, 1), np.uint8), 1, tile=tile, rows=rows)
+    short, sizes = whole.replace(bytes(64), bytes(63), 1), (63, 64)
+    tags = Directory(whole)
+    place = struct.pack("<I", tags.place)
+    assert stored(whole, 8, 16).rows(0, 8).shape == (8, 16, 1)
+    before = struct.pack(f"<{len(sizes)}I", *tags.numbers(325 if tile else 279))
+    assert (whole.count(before), whole.count(place)) == (1, 1)
+    # The directory keeps its distance to the start, so the places in it stay right.
+    short = short[: tags.place - 1] + b"\0" + short[tags.place - 1 :]
+    short = short.replace(before, struct.pack(f"<{len(sizes)}I", *sizes))
+    with pytest.raises(CorruptImageError):
+        stored(short, 8, 16)
+
+
+def test_one_strip_may_say_less_than_it_has_but_not_have_less() -> None:
+    numbers = np.full((8, 16, 1), 9, np.uint8)
+    whole = tiff_of(numbers, 1)
+    size = struct.pack("<HHII", 279, 4, 1, 128)
+    assert whole.count(size) == 1
+    lies = whole.replace(size, struct.pack("<HHII", 279, 4, 1, 5))
+    assert np.array_equal(stored(lies, 8, 16).rows(0, 8), numbers)
+    with pytest.raises(CorruptImageError):
+        stored(tiff_of(numbers, 1, more={257: (LONG, (9,)), 278: (LONG, (9,))}), 9, 16)
+
+
+def test_a_jpeg_knows_better_how_its_chroma_is_shared() -> None:
+    numbers = np.full((16, 16, 3), (200, 30, 90), np.uint8)
+    packed = simplejpeg.encode_jpeg(numbers, 90, colorsubsampling="444")
+    tags: Tags = {256: (LONG, (16,)), 257: (LONG, (16,)), 258: (SHORT, (8, 8, 8)), 259: (SHORT, (7,))}
+    tags |= {262: (SHORT, (6,)), 277: (SHORT, (3,)), 278: (LONG, (16,)), 530: (SHORT, (2, 2))}
+    found = stored(written(tags, [packed], "<", False), 16, 16).rows(0, 16)
+    assert np.array_equal(found, simplejpeg.decode_jpeg(packed))
 
 
 def patched(content: bytes, changes: dict[int, tuple[int, tuple[int, ...]]]) -> bytes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.generic]
 Tags = dict[int, tuple[int, tuple[int, ...]]]
 SHORT, LONG, LONG8 = 3, 4, 16
-FORMS = {1: "B", 3: "H", 4: "I", 5: "2I", 7: "B", 16: "Q"}
+FORMS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "2I", 7: "B", 8: "h", 9: "i", 16: "Q", 17: "q"}
 
 
 def packbits(raw: bytes) -> bytes:
