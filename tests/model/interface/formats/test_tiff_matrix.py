@@ -165,15 +165,18 @@ def test_every_kind_is_right_or_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("tile", [None, (32, 32)])
-@pytest.mark.parametrize("planar", [False, True])
-@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb", "ycbcr"])
-@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("photometric", "planar", "subsampling"),
+    [
+        *((photometric, False, (1, 1)) for photometric in ("minisblack", "miniswhite", "rgb")),
+        ("rgb", True, (1, 1)),
+        *(("ycbcr", False, subsampling) for subsampling in ((1, 1), (2, 1), (2, 2), (4, 1))),
+    ],
+)
 def test_jpeg_is_what_tifffile_reads(
-    order: str, tile: tuple[int, int] | None, planar: bool, photometric: str, subsampling: tuple[int, int]
+    order: str, tile: tuple[int, int] | None, photometric: str, planar: bool, subsampling: tuple[int, int]
 ) -> None:
     grey = photometric.startswith("min")
-    if (grey or planar or photometric == "rgb") and (subsampling != (1, 1) or (planar and photometric != "rgb")):
-        pytest.skip("no such kind")
     rows, columns = np.mgrid[:61, :83]
     numbers = np.stack([columns * 3, rows * 4, rows + columns], axis=2).clip(0, 255).astype(np.uint8)
     numbers = numbers[:, :, 0] if grey else numbers.transpose(2, 0, 1) if planar else numbers
