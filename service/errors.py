@@ -81,7 +81,7 @@ class ProtocolError(InvalidError):
     @classmethod
     def refused(cls, status: int, reason: str) -> Self:
         """What the parser of HTTP has refused."""
-        return cls(status, f"{reason}. Send HTTP/1.1 (RFC 9112).")
+        return cls(status, f"{reason[:1].upper()}{reason[1:]}. Send HTTP/1.1 (RFC 9112).")
 
 
 class RequestError(InvalidError):
