@@ -229,7 +229,7 @@ class MultipartForm:
         self._wanted = options.get(b"name") == b"image" and not self._found
         if self._wanted:
             self._found = True
-            coding = headers.get(b"content-transfer-encoding", b"binary").lower()
+            coding = headers.get(b"content-transfer-encoding", b"").lower() or b"binary"
             if coding not in (b"binary", b"8bit", b"7bit", b"base64"):
                 raise BodyError.coded_part(coding.decode("latin-1"))
             self._base64 = Base64() if coding == b"base64" else None

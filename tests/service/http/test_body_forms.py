@@ -107,6 +107,12 @@ def test_base64_is_decoded(coding: bytes, step: int) -> None:
     assert read(*(form[start : start + step] for start in range(0, len(form), step)), kind=FORM) == JPEG
 
 
+@pytest.mark.parametrize("coding", [b"", b" ", b"binary", b"8BIT", b"7bit "])
+def test_a_part_without_a_coding_is_taken_as_it_is(coding: bytes) -> None:
+    form = (IMAGE % JPEG).replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding:%b\r\n\r\n" % coding, 1) + END
+    assert read(form, kind=FORM) == JPEG
+
+
 @pytest.mark.parametrize(
     ("coding", "content", "says"),
     [
