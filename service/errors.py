@@ -173,6 +173,11 @@ class BodyError(InvalidError):
         return cls(400, f"Content-Transfer-Encoding: {coding[:50]} is not read. Send the bytes of the file, or base64.")
 
     @classmethod
+    def no_base64(cls) -> Self:
+        """A part that is damaged, or in another coding than it says."""
+        return cls(400, "The part `image` is not the base64 that its Content-Transfer-Encoding says. Send it whole.")
+
+    @classmethod
     def crowded_form(cls, max_bytes: int) -> Self:
         """A form with too much beside its image."""
         return cls(400, f"The form has more than {max_bytes} bytes beside its image. Send the file alone.")

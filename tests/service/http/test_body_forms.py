@@ -116,8 +116,9 @@ def test_a_part_without_a_coding_is_taken_as_it_is(coding: bytes) -> None:
 @pytest.mark.parametrize(
     ("coding", "content", "says"),
     [
-        (b"base64", JPEG, "is malformed"),
-        (b"base64", b"QUJ", "is malformed"),
+        (b"base64", JPEG, "is not the base64"),
+        (b"base64", b"QUJ", "is not the base64"),
+        (b"base64", b"QUI=QUJD", "is not the base64"),
         (b"quoted-printable", b"=FF=D8", "quoted-printable is not read"),
         (b"x-\xff", JPEG, "is not read"),
     ],
