@@ -5,8 +5,13 @@ UPSNET_MODEL=weights/camvid_demo.pt uv run python -m service
 
 import argparse
 import logging
+import signal
 import sys
 from typing import NoReturn
+
+if __name__ == "__main__":
+    # Before the slow imports: until the server takes it, Ctrl+C ends the process without a trace.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from service import preflight
 from service import settings as settings_module

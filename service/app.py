@@ -23,6 +23,7 @@ from service.http.pages import add_pages
 from service.http.problems import add_error_handlers, problem, service_error
 from service.http.request import (
     PlainRoute,
+    check_coding,
     check_key,
     deadline_seconds,
     key_schemes,
@@ -228,6 +229,7 @@ async def answer(engine: Engine, request: Request, started: float) -> Response:
     settings = engine.settings
     check_key(request, settings.api_keys)
     form = choose_form(", ".join(request.headers.getlist("accept")))
+    check_coding(request)
     overlay = parse_view(request) == "overlay"
     timing = Timing(started + deadline_seconds(request, settings.deadline_ms))
     with engine.request(), Upload(engine.uploads) as upload:

@@ -6,13 +6,12 @@ does not count.
 
 import difflib
 import io
-import logging
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 
 PREFIX = "UPSNET_"
 NEVER_EMPTY = "MODEL"
@@ -21,6 +20,12 @@ OF_OTHERS = ("PUBLISH", "VARIANT", "SHARED", "DEPLOY_ROOT", "OVERFIT_STEPS", "PI
 """Names with our prefix that the compose files and the tests read."""
 NOT_READ, YES = "PYTHON_DOTENV_DISABLED", ("1", "true", "t", "yes", "y")
 """With this variable at one of these values, `.env` is not read, by any program that uses python-dotenv."""
+_LITERAL = re.compile(r"[^=]*=[^\S\r\n]*'")
+"""Begins a line whose value stands in single quotes."""
+_VARIABLE = re.compile(
+    r"\$(?:(?P<itself>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<sign>:?-)(?P<default>[^${}]*))?\}|\{)",
+    re.ASCII,
+)
 MOST_NAMES = 10
 """So many unknown names are told."""
 
@@ -65,11 +70,51 @@ def read_file(file: Path) -> dict[str, str]:
         ) from error
     except UnicodeError as error:
         raise SettingsError(f"{file} is not text in UTF-8. Save it anew, or set {NOT_READ}=1.") from error
+    values: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text)):
-        if binding.error and PREFIX in binding.original.string:  # other lines are others' business
-            raise SettingsError(f"{file}, line {binding.original.line}: expected NAME=VALUE.")
-    logging.getLogger("dotenv").setLevel(logging.ERROR)  # it would warn of the other lines
-    return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
+        is_ours = PREFIX in (binding.key or binding.original.string).upper()
+        if binding.error and is_ours:  # other lines are others' business
+            raise SettingsError(f"{file}, line {_line(binding)}: expected NAME=VALUE.")
+        if binding.key is not None and binding.value is not None:
+            try:
+                values[binding.key] = _expand(binding, {**values, **os.environ}, strict=is_ours)
+            except ValueError as error:
+                itself = "A $ that stands for itself belongs in single quotes."
+                raise SettingsError(f"{file}, line {_line(binding)}: {error}. {itself}") from error
+    return values
+
+
+def _line(binding: Binding) -> int:
+    """Where it begins, without the empty lines before it."""
+    text = binding.original.string
+    return int(binding.original.line) + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _expand(binding: Binding, known: Mapping[str, str], strict: bool) -> str:
+    """The value of a line, with those of the variables that it names, as compose has it.
+
+    python-dotenv would also look for them in single quotes, and would not without braces.
+
+    Args:
+        binding: the line.
+        known: the variables that it may name.
+        strict: refuse what cannot be expanded; without it, it is empty.
+
+    Raises:
+        ValueError: nothing sets such a variable, or the form is not one of `$NAME`, `${NAME}` and `${NAME:-default}`.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found["itself"]:
+            return "$"
+        name = found["plain"] or found["name"]
+        if name in known and (known[name] or found["sign"] != ":-"):
+            return known[name]
+        if strict and found["sign"] is None:
+            raise ValueError(f"nothing sets {name}" if name else "expected $NAME, ${NAME} or ${NAME:-default}")
+        return found["default"] or ""
+
+    return str(binding.value) if _LITERAL.match(binding.original.string) else _VARIABLE.sub(value, binding.value or "")
 
 
 def warning(names: Collection[str], settings: Collection[str]) -> str | None:

@@ -4,7 +4,7 @@
 
     ServiceError          the request is answered with a problem
       ProtocolError       headers   400, 431, 501, 505
-      RequestError        headers   400, 401, 404, 405, 406, 417
+      RequestError        headers   400, 401, 404, 405, 406, 415, 417
       BodyError           body      400, 408, 413
       UploadsFullError    body      429
       ImageRefusedError   decode    413, 415, 422
@@ -81,7 +81,7 @@ class ProtocolError(InvalidError):
     @classmethod
     def refused(cls, status: int, reason: str) -> Self:
         """What the parser of HTTP has refused."""
-        return cls(status, f"{reason}. Send HTTP/1.1 (RFC 9112).")
+        return cls(status, f"{reason[:1].upper()}{reason[1:]}. Send HTTP/1.1 (RFC 9112).")
 
 
 class RequestError(InvalidError):
@@ -93,6 +93,7 @@ class RequestError(InvalidError):
         404: ("not_found", "No such route"),
         405: ("method_not_allowed", "Method not allowed"),
         406: ("not_acceptable", "No such answer form"),
+        415: ("unsupported_coding", "Unsupported content coding"),
         417: ("expectation_failed", "Expectation cannot be met"),
     }
 
@@ -125,6 +126,11 @@ class RequestError(InvalidError):
     def not_acceptable(cls, accept: str, known: Iterable[str]) -> Self:
         """An Accept header that names none of the known media types."""
         return cls(406, f"Accept: {accept[:200]} names no form of this answer. Accept one of {', '.join(known)}.")
+
+    @classmethod
+    def coded_body(cls, codings: str) -> Self:
+        """A Content-Encoding header: the body would have to be unpacked first."""
+        return cls(415, f"Content-Encoding: {codings[:50]} is not unpacked. Send the bytes of the file.")
 
     @classmethod
     def unknown_expectation(cls, given: str, known: str) -> Self:
@@ -165,6 +171,11 @@ class BodyError(InvalidError):
     def coded_part(cls, coding: str) -> Self:
         """A part whose bytes stand in another coding than base64."""
         return cls(400, f"Content-Transfer-Encoding: {coding[:50]} is not read. Send the bytes of the file, or base64.")
+
+    @classmethod
+    def no_base64(cls) -> Self:
+        """A part that is damaged, or in another coding than it says."""
+        return cls(400, "The part `image` is not the base64 that its Content-Transfer-Encoding says. Send it whole.")
 
     @classmethod
     def crowded_form(cls, max_bytes: int) -> Self:

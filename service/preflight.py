@@ -144,9 +144,14 @@ def check_memory(settings: Settings) -> None:
     """
     memory = memory_limit()
     _check_room(f"UPSNET_MAX_PIXELS={settings.max_pixels}", PASSED_BYTES * settings.max_pixels, memory)
-    if settings.device == "cpu":
-        for height, width in settings.warmup_sizes:
-            _check_room(f"UPSNET_WARMUP_SIZES: {width}x{height}", RUN_BYTES * height * width, memory)
+    for height, width in settings.warmup_sizes:
+        needed = RUN_BYTES * height * width
+        if needed > memory and _runs_on_cpu(settings.device):
+            _check_room(f"UPSNET_WARMUP_SIZES: {width}x{height}", needed, memory)
+
+
+def _runs_on_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and gpus.look().count == 0)
 
 
 def _check_room(name: str, needed: int, memory: int) -> None:

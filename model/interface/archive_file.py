@@ -85,15 +85,31 @@ def verify(path: Path) -> str:
     manifest = path.with_name("manifest.json")
     if manifest.is_file():
         try:
-            listed = json.loads(manifest.read_text(encoding="utf-8")).get(path.name, {}).get("sha256", digest)
-            differs = listed.lower() != digest
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            listed = _listed(json.loads(manifest.read_text(encoding="utf-8")), path.name) or digest
+        except (OSError, ValueError, RecursionError) as error:
             raise ArchiveError(f"{manifest} is not a manifest of archives ({error}). Fetch it again.") from error
-        if differs:
+        if listed.lower() != digest:
             raise ArchiveError(
                 f"{path} has sha256 {digest[:12]}..., its manifest lists {listed[:12]}.... Fetch the file again."
             )
     return digest
+
+
+def _listed(manifest: object, name: str) -> str | None:
+    """The sha256 that a manifest has for a file; None if it does not list it.
+
+    Raises:
+        ValueError: it is no manifest.
+    """
+    if not isinstance(manifest, dict):
+        raise ValueError("expected an object of files")
+    if name not in manifest:
+        return None
+    entry = manifest[name]
+    found = entry.get("sha256") if isinstance(entry, dict) else None
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"{name} has no sha256")
+    return found
 
 
 def _check_is_file(path: Path) -> None:

@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyError, ClientGoneError, DeadlineExceededError, UploadsFullError
-from service.http.multipart import Base64, MultipartError, MultipartParser, PartHeaders
+from service.http.multipart import Base64, Base64Error, MultipartError, MultipartParser, PartHeaders
 
 FORM_OVERHEAD = 65_536
 """Bytes that a form may hold beside its image."""
@@ -205,6 +205,8 @@ class MultipartForm:
                         self._begin(part)
                     else:
                         self._take(part)
+            except Base64Error as error:
+                raise BodyError.no_base64() from error
             except MultipartError as error:
                 raise BodyError.malformed_form() from error
             self._check()
@@ -229,7 +231,7 @@ class MultipartForm:
         self._wanted = options.get(b"name") == b"image" and not self._found
         if self._wanted:
             self._found = True
-            coding = headers.get(b"content-transfer-encoding", b"binary").lower()
+            coding = headers.get(b"content-transfer-encoding", b"").lower() or b"binary"
             if coding not in (b"binary", b"8bit", b"7bit", b"base64"):
                 raise BodyError.coded_part(coding.decode("latin-1"))
             self._base64 = Base64() if coding == b"base64" else None
@@ -250,6 +252,6 @@ class MultipartForm:
         if self._base64:
             try:
                 self._base64.end()
-            except MultipartError as error:
-                raise BodyError.malformed_form() from error
+            except Base64Error as error:
+                raise BodyError.no_base64() from error
             self._base64 = None

@@ -42,6 +42,8 @@ FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 1.0
 STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """A client that waits ignores this; the host of a client that is gone answers it with a TCP reset."""
 HOST = re.compile(rb"[\w.~!$&'()*+,;=:%\[\]-]*", re.ASCII)
+QUOTE = re.compile(r""":? \(?b(?:ytearray\(b)?['"]""")
+"""Begins what h11 repeats of the request behind what is wrong with it."""
 READABLE = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -213,7 +215,7 @@ class GuardedProtocol(H11Protocol):
                 self._close()
                 return
             request = Request(dict(self.scope))
-        answer = problem(request, ProtocolError.refused(status, str(reason or msg).split(":")[0]))
+        answer = problem(request, ProtocolError.refused(status, QUOTE.split(str(reason or msg))[0]))
         answer.headers["Connection"] = "close"
         add_headers(answer.headers, request)
         lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]

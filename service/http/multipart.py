@@ -23,6 +23,10 @@ class MultipartError(Exception):
     """The body is no multipart."""
 
 
+class Base64Error(MultipartError):
+    """A part is no base64."""
+
+
 class MultipartParser:
     """Splits a multipart body into parts.
 
@@ -147,17 +151,17 @@ class Base64:
         """The bytes of as many digits as are whole.
 
         Raises:
-            MultipartError: it is no base64.
+            Base64Error: it is no base64.
         """
         digits = self._left + data.translate(None, b" \t\r\n")
         if digits and self._padded:
-            raise MultipartError("base64 goes on behind its end")
+            raise Base64Error("base64 goes on behind its end")
         whole = len(digits) - len(digits) % 4
         self._left = digits[whole:]
         try:
             decoded = binascii.a2b_base64(digits[:whole], strict_mode=True)
         except binascii.Error as error:
-            raise MultipartError(str(error)) from error
+            raise Base64Error(str(error)) from error
         self._padded = digits[:whole].endswith(b"=")
         return decoded
 
@@ -165,7 +169,7 @@ class Base64:
         """Check that no digit is missing.
 
         Raises:
-            MultipartError: one is.
+            Base64Error: one is.
         """
         if self._left:
-            raise MultipartError("base64 ends too early")
+            raise Base64Error("base64 ends too early")

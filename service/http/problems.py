@@ -49,6 +49,8 @@ def problem(request: Request, error: ServiceError) -> Response:
         headers["Retry-After"] = str(max(1, error.retry_after))
     if error.status in (408, 504):
         headers["Connection"] = "close"  # the rest of the body comes too slowly, if there is one
+    if error.code == "unsupported_coding":
+        headers["Accept-Encoding"] = "identity"
     if error.status == 401:
         headers["WWW-Authenticate"] = SCHEME
     body = describe(error, request_id(request)).model_dump_json()

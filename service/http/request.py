@@ -54,6 +54,17 @@ def parse_view(request: Request) -> str:
     return request.query_params.get("view", VIEWS[0])
 
 
+def check_coding(request: Request) -> None:
+    """Refuse a body that has to be unpacked first.
+
+    Raises:
+        RequestError: 415, by RFC 9110, section 8.4.
+    """
+    codings = ", ".join(request.headers.getlist("content-encoding"))
+    if any(coding.strip(" \t").lower() not in ("", "identity") for coding in codings.split(",")):
+        raise RequestError.coded_body(codings)
+
+
 def deadline_seconds(request: Request, limit_ms: int) -> float:
     """The service's deadline, or the request's where that is sooner.
 

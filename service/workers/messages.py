@@ -35,7 +35,10 @@ class Batch(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step of the start begins, such as `warm-up 2 of 3`; `done` is the share of the start before it, 0 to 1."""
+    """A step of the start begins, such as `warm-up 2 of 3`.
+
+    `done` is the share of the start before it, from 0 to 1; also 0 where that is not known yet.
+    """
 
     name: str
     done: float

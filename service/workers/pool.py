@@ -77,8 +77,9 @@ class WorkerPool:
 
     def outlook(self) -> Outlook:
         """While no device answers: what the workers do, or why none can start, and when one may answer."""
-        found = [start.outlook(restart=self._served is not None) for start in self._starts.values()]
-        choose = min if self._served else max  # the service starts with all workers, and goes on with any
+        has_started = bool(self._keepers)
+        found = [start.outlook(restart=has_started) for start in self._starts.values()]
+        choose = min if has_started else max  # the service starts with all workers, and goes on with any
         return choose(found, key=lambda each: each.seconds)
 
     def watch(self, on_change: Callable[[int], None], /) -> None:

@@ -68,7 +68,7 @@ class Predictor(Protocol):
 Factory = Callable[[], Predictor]
 Report = Callable[[str, float], None]
 """Takes the step that begins and the share of the start before it, as `messages.Step` has them."""
-IMPORTED, LOADED_CPU, LOADED_GPU, CHECKED = 0.8, 0.85, 0.3, 0.6
+LOADED_CPU, LOADED_GPU, CHECKED = 0.85, 0.3, 0.6
 """Shares of a start: on a CPU most of it is the import of torch, on a GPU the check and warm-up take longer."""
 
 
@@ -168,7 +168,7 @@ def get_ready(
     if prepare:
         prepare()
         done.append(("imported torch", time.monotonic()))
-    report("the archive is loaded", IMPORTED)
+    report("the archive is loaded", 0.0)  # of what this is a share shows the device, which is not known yet
     predictor = factory()
     done.append(("loaded", time.monotonic()))
     if not predictor.served.device.startswith("cpu"):

@@ -82,6 +82,13 @@ def broken_while(path: str) -> Emulated:
     return Emulated()
 
 
+def held_while(path: str) -> Emulated:
+    """Takes as long to load as a file exists."""
+    while os.path.exists(path):
+        time.sleep(0.01)
+    return Emulated()
+
+
 def fallen(*_: object) -> Emulated:
     """With a kernel that failed."""
     served = replace(SERVED, device="cuda:0", fallbacks={"nms": "it raised ValueError: no"})

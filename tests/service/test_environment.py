@@ -57,7 +57,13 @@ def test_the_environment_wins_over_the_file(file: Path) -> None:
         ("export UPSNET_API_KEYS=a", "a"),
         ("UPSNET_API_KEYS=${UPSNET_TEST_KEY}", "from the shell"),
         ("UPSNET_API_KEYS=${UPSNET_TEST_NONE:-other}", "other"),
+        ("UPSNET_API_KEYS=$UPSNET_TEST_KEY", "from the shell"),
+        ("UPSNET_API_KEYS=${UPSNET_TEST_KEY:-other}", "from the shell"),
+        ("UPSNET_API_KEYS=${UPSNET_TEST_NONE-other}", "other"),
+        ('UPSNET_API_KEYS="a$$b"', "a$b"),
         ("UPSNET_API_KEYS='$b'", "$b"),
+        ("UPSNET_API_KEYS='pa${UPSNET_TEST_KEY}'", "pa${UPSNET_TEST_KEY}"),
+        ("export UPSNET_API_KEYS = '${b}$$'  # of the gateway", "${b}$$"),
         ("\ufeffUPSNET_API_KEYS=schlüssel\r\n", "schlüssel"),
     ],
 )
@@ -68,6 +74,29 @@ def test_the_file_is_read_as_compose_reads_it(
     monkeypatch.setenv("UPSNET_TEST_KEY", "from the shell")
     file.write_text(line, encoding="utf-8", newline="")
     assert environment.variables(file, {}) == {"API_KEYS": value}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("UPSNET_API_KEYS=pa$word", "nothing sets word"),
+        ('UPSNET_API_KEYS="pa${word}"', "nothing sets word"),
+        ("UPSNET_API_KEYS=${word:+a}", "expected $NAME, ${NAME} or ${NAME:-default}"),
+    ],
+)
+def test_a_dollar_without_a_variable_is_refused_and_not_dropped(file: Path, line: str, told: str) -> None:
+    file.write_text(f"OTHER=$none ${{none:?x}}\n\n{line}\n")
+    with pytest.raises(SettingsError) as error:
+        environment.variables(file, {})
+    assert str(error.value).endswith(f".env, line 3: {told}. A $ that stands for itself belongs in single quotes.")
+
+
+def test_a_line_may_name_the_variables_of_lines_before_it_and_the_shell_wins(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSNET_TEST_KEY", "2")
+    file.write_text("A=80\nUPSNET_TEST_KEY=1\nUPSNET_PORT=${A}0$UPSNET_TEST_KEY\n")
+    assert environment.variables(file, {})["PORT"] == "8002"
 
 
 def test_lines_that_are_not_ours_are_left_alone(

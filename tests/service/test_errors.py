@@ -105,6 +105,12 @@ def test_the_drawing_has_the_statuses_of_each_error() -> None:
             "Expect: foo is not known. The only expectation that can be met is 100-continue.",
         ),
         (
+            RequestError.coded_body("gzip"),
+            415,
+            "unsupported_coding",
+            "Content-Encoding: gzip is not unpacked. Send the bytes of the file.",
+        ),
+        (
             BodyError.empty(),
             400,
             "malformed_body",
@@ -157,5 +163,6 @@ def test_what_clients_send_is_repeated_in_part() -> None:
         RequestError.bad_deadline(long, 1): 50,
         RequestError.not_acceptable(long, []): 200,
         RequestError.unknown_expectation(long, ""): 50,
+        RequestError.coded_body(long): 50,
     }
     assert {error: len(re.findall(r"x{2,}", error.detail)[0]) for error in echoes} == echoes

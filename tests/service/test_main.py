@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,27 @@ def test_an_archive_that_is_not_the_manifests_is_one_line(tmp_path: Path) -> Non
     (tmp_path / "manifest.json").write_text('{"a.pt": {"sha256": "0123456789abcdef"}}')
     told = refused({"PORT": "0", "MODEL": "a.pt"}, tmp_path)
     assert told.startswith("UPSNET_MODEL: a.pt has sha256 c1155a45faa6..., its manifest lists 0123456789ab...")
+
+
+@pytest.mark.parametrize("step", ["service.settings", "service.app", "service.server"])
+def test_a_start_that_is_interrupted_says_nothing(step: str) -> None:
+    program = f"""
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {step!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["service"]
+runpy.run_module("service", run_name="__main__")
+"""
+    environment = {**os.environ, "UPSNET_PORT": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_the_command_takes_no_arguments() -> None:

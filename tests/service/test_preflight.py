@@ -63,7 +63,7 @@ HERE: dict[str, dict[str, Any] | str] = {
     "max_pixels": {"max_pixels": memory_limit()},
     "body_timeout_ms": NO_LIMIT_HERE,
     "decode_threads": "threads are started when there is work for them",
-    "warmup_sizes": {"device": "cpu", "warmup_sizes": ((SIDE, SIDE),), "max_pixels": SIDE * SIDE},
+    "warmup_sizes": {"warmup_sizes": ((SIDE, SIDE),), "max_pixels": SIDE * SIDE},
     "drain_seconds": NO_LIMIT_HERE,
     "api_keys": NO_LIMIT_HERE,
     "log_format": NO_LIMIT_HERE,
@@ -79,7 +79,7 @@ def test_each_setting_has_its_say() -> None:
 def test_what_is_wrong_for_this_host_or_archive_is_refused(name: str) -> None:
     changes = HERE[name]
     assert not isinstance(changes, str)
-    if name in ("device", "precision") and gpus.look().count != 0:
+    if name in ("device", "precision", "warmup_sizes") and gpus.look().count != 0:
         pytest.skip("needs a host that has no GPU")
     if name == "warmup_sizes" and SIDE > 65_535:
         pytest.skip("the memory has room for the largest image")
@@ -185,10 +185,34 @@ def test_devices_are_compared_with_those_that_are_there(
         assert refusal(lambda: preflight.check_devices(settings)).startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("device", "found", "refused"),
+    [
+        ("cpu", gpus.UNKNOWN, True),
+        ("auto", Gpus(0, "none"), True),
+        ("auto", Gpus(1, "1 GPU"), False),
+        ("auto", gpus.UNKNOWN, False),
+        ("cuda", Gpus(1, "1 GPU"), False),
+    ],
+)
+def test_a_size_to_warm_up_with_fits_into_the_memory_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch, device: str, found: Gpus, refused: bool
+) -> None:
+    monkeypatch.setattr(gpus, "look", lambda: found)
+    monkeypatch.setattr(preflight, "memory_limit", lambda: 1_000_000_000)
+    settings = Settings(device=device, warmup_sizes=((480, 640), (7_000, 6_000)))
+    if refused:
+        told = "UPSNET_WARMUP_SIZES: 6000x7000: such an image takes 1.0 GB, and the memory is 1.0 GB."
+        assert refusal(lambda: preflight.check_memory(settings)).startswith(told)
+    else:
+        preflight.check_memory(settings)
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_no_driver_is_asked_where_none_is_needed(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(gpus, "look", lambda: pytest.fail("asked"))
     preflight.check_devices(Settings(device=device))
+    preflight.check_memory(Settings(device=device))
 
 
 @pytest.mark.parametrize(

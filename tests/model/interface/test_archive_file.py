@@ -142,10 +142,22 @@ def test_an_archive_that_the_manifest_lists_or_does_not_name_is_taken(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"copy.pt": 1}', '{"copy.pt": null}', '{"copy.pt": {"sha256": 7}}', "[" * 100_000, "ÿ"]
+    ("text", "told"),
+    [
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        ("[]", "expected an object of files"),
+        ('{"copy.pt": 1}', "copy.pt has no sha256"),
+        ('{"copy.pt": null}', "copy.pt has no sha256"),
+        ('{"copy.pt": {}}', "copy.pt has no sha256"),
+        ('{"copy.pt": {"sha256": ""}}', "copy.pt has no sha256"),
+        ('{"copy.pt": {"sha256": 7}}', "copy.pt has no sha256"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ("ÿ", "'utf-8' codec can't decode"),
+    ],
 )
-def test_a_broken_manifest_is_named(tmp_path: Path, text: str) -> None:
+def test_a_broken_manifest_is_named(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "copy.pt").write_bytes(b"hello")
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ArchiveError, match=r"manifest\.json is not a manifest of archives"):
+    with pytest.raises(ArchiveError, match=rf"manifest\.json is not a manifest of archives \({told}"):
         archive_file.verify(tmp_path / "copy.pt")

@@ -107,11 +107,18 @@ def test_base64_is_decoded(coding: bytes, step: int) -> None:
     assert read(*(form[start : start + step] for start in range(0, len(form), step)), kind=FORM) == JPEG
 
 
+@pytest.mark.parametrize("coding", [b"", b" ", b"binary", b"8BIT", b"7bit "])
+def test_a_part_without_a_coding_is_taken_as_it_is(coding: bytes) -> None:
+    form = (IMAGE % JPEG).replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding:%b\r\n\r\n" % coding, 1) + END
+    assert read(form, kind=FORM) == JPEG
+
+
 @pytest.mark.parametrize(
     ("coding", "content", "says"),
     [
-        (b"base64", JPEG, "is malformed"),
-        (b"base64", b"QUJ", "is malformed"),
+        (b"base64", JPEG, "is not the base64"),
+        (b"base64", b"QUJ", "is not the base64"),
+        (b"base64", b"QUI=QUJD", "is not the base64"),
         (b"quoted-printable", b"=FF=D8", "quoted-printable is not read"),
         (b"x-\xff", JPEG, "is not read"),
     ],

@@ -76,6 +76,23 @@ REFUSED = {
 }
 
 
+TOLD = {
+    "no Host": "Missing mandatory Host: header",
+    "two Hosts": "Found multiple Host: headers",
+    "two lengths": "Conflicting Content-Length headers",
+    "another coding": "Only Transfer-Encoding: chunked is supported",
+    "space before the colon": "Illegal header line",
+    "no version": "Illegal request line",
+    "a chunk longer than it says": "Malformed chunk footer",
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_is_wrong_is_told_in_a_whole_sentence_that_repeats_nothing(port: int, name: str) -> None:
+    body = exchange(port, REFUSED[name][0]).split(b"\r\n\r\n", 1)[1]
+    assert json.loads(body)["detail"] == f"{TOLD[name]}. Send HTTP/1.1 (RFC 9112)."
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_http_is_refused_as_a_problem_and_ends_the_connection(port: int, name: str) -> None:
     sent, status = REFUSED[name]

@@ -145,6 +145,21 @@ def test_lines_of_one_list_are_one_list(port: int, lines: tuple[bytes, ...], sta
 
 
 @pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((b"Content-Encoding: gzip",), 415),
+        ((b"Content-Encoding: identity", b"Content-Encoding: br"), 415),
+        ((b"Content-Encoding: Identity", b"Content-Encoding: , identity"), 200),
+        ((b"Content-Encoding: ",), 200),
+    ],
+)
+def test_a_body_that_has_to_be_unpacked_is_refused_as_such(port: int, lines: tuple[bytes, ...], status: int) -> None:
+    answers = exchange(port, post(*lines) + LAST)
+    assert statuses(answers) == [status, 200]
+    assert (b"\r\naccept-encoding: identity\r\n" in answers) == (status == 415)
+
+
+@pytest.mark.parametrize(
     "lines",
     [(b"Connection: keep-alive", b"Connection: close"), (b"Connection: foo ,\tCLOSE\t, Upgrade", b"Connection: bar")],
 )

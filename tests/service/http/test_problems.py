@@ -47,6 +47,7 @@ def test_a_problem_is_what_rfc_9457_has_and_our_code_and_id() -> None:
         (QueueFullError(0), {"retry-after": "1"}),
         (NotReadyError.for_now("The model is loading.", 7.2), {"retry-after": "8"}),
         (RequestError.key_missing(), {"www-authenticate": "Bearer"}),
+        (RequestError.coded_body("gzip"), {"accept-encoding": "identity"}),
         (BodyError.too_slow(1), {"connection": "close"}),
         (DeadlineExceededError(), {"connection": "close"}),
         (BodyError.too_large(1), {}),

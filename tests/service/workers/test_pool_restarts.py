@@ -37,6 +37,24 @@ def test_what_is_waited_for_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
+def test_a_start_lasts_until_the_last_device_is_ready(tmp_path: Path) -> None:
+    obstacle = tmp_path / "obstacle"
+    obstacle.touch()
+
+    async def scenario() -> None:
+        slow = functools.partial(emulated.held_while, str(obstacle))
+        pool = WorkerPool({"a": emulated.Emulated, "b": slow}, max_pixels=1_000_000)
+        starting = asyncio.ensure_future(pool.start())
+        await until(lambda: pool.live == 1)
+        await until(lambda: "archive" in pool.outlook().reason)
+        assert pool.outlook().reason == "The model is loading: the archive is loaded."
+        obstacle.unlink()
+        await starting
+        await pool.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
 def test_a_restart_that_fails_is_tried_again(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(workers, "FIRST_DELAY_SECONDS", 0.01)
     obstacle = tmp_path / "obstacle"

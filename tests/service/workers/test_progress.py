@@ -50,6 +50,7 @@ def test_a_restart_is_expected_to_take_what_the_last_start_took(clock: Clock) ->
     assert start.outlook(restart=False) == ("The model is loading: a process starts.", 12.0)
     clock.now += 30
     start.succeed()
+    assert start.outlook(restart=False) == ("The model is loading.", 0.0)
     assert start.outlook(restart=True) == ("The worker is restarting.", 30.0)
     again = start.begin()
     clock.now += 10
