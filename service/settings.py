@@ -27,15 +27,19 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _parts(value: str) -> list[str]:
+def _parts(value: str, empty: str = "for the default") -> list[str]:
     """The parts of a comma-separated value, without the empty ones.
+
+    Args:
+        value: what was set.
+        empty: what an empty value is for.
 
     Raises:
         ValueError: there is none, which nobody means: a value that sets nothing is left empty.
     """
     parts = [part.strip() for part in value.split(",") if part.strip()]
     if not parts:
-        raise ValueError("nothing stands between the commas; leave it empty for the default")
+        raise ValueError(f"nothing stands between the commas; leave it empty {empty}")
     return parts
 
 
@@ -128,7 +132,7 @@ class Settings(BaseModel):
     def _parse_keys(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        keys = _parts(value)
+        keys = _parts(value, "to let everybody in without a key")
         for number, key in enumerate(keys, start=1):
             if not key.isprintable() or any(letter.isspace() for letter in key):
                 raise ValueError(

@@ -35,7 +35,7 @@ def choose_form(accept: str | None) -> AnswerForm:
 
 
 def parse_range(text: str) -> tuple[str, float]:
-    """A media range and its weight; a weight that cannot be read counts as 0."""
+    """A media range and its weight; a weight that cannot be read counts as 0. `*` is how old Java writes `*/*`."""
     media, *parameters = (part.strip().lower() for part in text.split(";"))
     quality = 1.0
     for parameter in parameters:
@@ -45,7 +45,7 @@ def parse_range(text: str) -> tuple[str, float]:
                 quality = min(max(float(value), 0.0), 1.0)
             except ValueError:
                 quality = 0.0
-    return media, quality
+    return "*/*" if media == "*" else media, quality
 
 
 def quality_of(media_type: str, ranges: list[tuple[str, float]]) -> float:

@@ -89,9 +89,8 @@ class Start:
         if self._cause:
             return Outlook(f"The worker cannot be started again: {self._cause}", wait)
         reason = NotReadyError.RESTARTING if restart else NotReadyError.LOADING
-        if (
-            self._progress is None
-        ):  # the old one is being ended; at the start of the service, other devices are waited for
-            done = self._last is not None and not restart
-            return Outlook(reason, 0.0 if done else self._last or FIRST_GUESS_SECONDS)
+        if self._progress is None and self._last is not None and not restart:
+            return Outlook(reason, 0.0)  # this one is ready, and others are waited for
+        if self._progress is None:  # the old one is being ended
+            return Outlook(reason, self._last or FIRST_GUESS_SECONDS)
         return Outlook(f"{reason[:-1]}: {self._progress.step}.", wait)

@@ -56,7 +56,7 @@ def refused(changes: Mapping[str, str], cwd: Path = ROOT) -> str:
     [
         ({"PORT": "http"}, "UPSNET_PORT='http': "),
         ({"MAX_QUEUE": "1" + 30 * "0"}, "UPSNET_MAX_QUEUE='1000000000000000000000000000000': "),
-        ({"API_KEYS": ","}, "UPSNET_API_KEYS: nothing stands between the commas"),
+        ({"API_KEYS": ","}, "UPSNET_API_KEYS: nothing stands between the commas; leave it empty to let everybody in"),
         ({"API_KEYS": "schl\udcfcssel"}, "UPSNET_API_KEYS: key 1 of 1 has "),
         ({"HOST": "nosuch.invalid"}, "UPSNET_HOST='nosuch.invalid': no such host"),
         ({"HOST": "300.1.1.1"}, "UPSNET_HOST='300.1.1.1': no such host"),

@@ -9,6 +9,8 @@ from service.http.negotiation import choose_form
     [
         (None, "application/json"),
         ("*/*", "application/json"),
+        ("*", "application/json"),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "application/json"),  # Java's HttpURLConnection
         ("image/*", "image/png"),
         ("image/png, application/json", "application/json"),
         ("image/png, application/json;q=0.9", "image/png"),
