@@ -4,10 +4,11 @@ import numpy as np
 
 from model.interface.formats import libtiff
 from model.interface.formats.errors import CorruptImageError
+from model.interface.formats.jpeg import passes_inside
 from model.interface.formats.opened import Opened
 from model.interface.formats.tiff_colour import Colour
 from model.interface.formats.tiff_directory import Directory
-from model.interface.formats.tiff_layout import check_not_raw, check_tile, covered, read_pieces, read_samples
+from model.interface.formats.tiff_layout import JPEG, check_not_raw, check_tile, covered, read_pieces, read_samples
 from model.interface.formats.tiff_samples import Stored
 from model.interface.panoptic import Pixels
 
@@ -49,4 +50,6 @@ def open_tiff(content: bytes, max_pixels: int) -> Opened:
         return decoded
 
     passes = max(1, covered(pieces, height, width) // max(1, height * width))
+    if pieces.compression == JPEG:
+        passes *= passes_inside(content)
     return Opened(height, width, pixels, tags.hint(274, tuple(range(1, 9))), passes)

@@ -16,11 +16,14 @@ from PIL import Image, TiffImagePlugin
 
 from model.interface.formats import libtiff
 from model.interface.formats.errors import CorruptImageError, damaged
+from model.interface.formats.jpeg import check_blocks
 from model.interface.formats.tiff_directory import Directory
 from model.interface.formats.tiff_layout import CMYK, FAX, JPEG, RAW, RGB, YCBCR, Numbers, Pieces, Samples, unsupported
 
 _STRIPS, _TILES = (273, 279), (324, 325)
 _TABLES = 347
+_MAX_TABLES = 65_536
+"""Bytes of the tables that all JPEGs of a file share; Huffman's and the divisors together have some hundreds."""
 _LONG, _UNDEFINED = 4, 7
 _FENCE = int("0000001" * 32, 2).to_bytes(28)
 """Fax codes that stand for an extension which no decoder knows."""
@@ -94,14 +97,26 @@ class Stored:
 
     def _unpacked(self, content: bytes, plane: int) -> Image.Image:
         places, sizes = self._places(content, plane)
+        jpeg = self._pieces.compression == JPEG
+        tables = self._tags.block(_TABLES) if jpeg else b""
         if self._pieces.compression in FAX:
             content, places, sizes = _fenced(content, places, sizes)
-        file = _file(content, self._description() | {273: places, 279: sizes}, self._pieces.tiled, self._tables())
+        file = _file(content, self._description() | {273: places, 279: sizes}, self._pieces.tiled, tables)
         # A Pillow image holds on to its file; a closed one has let go of its bytes.
         with io.BytesIO(file) as opened, libtiff.strict() if self._pieces.compression in FAX else nullcontext():
             image = Image.open(opened, formats=(TiffImagePlugin.TiffImageFile.format,))
             image.load()
+        if jpeg:
+            self._check_jpegs(content, tables, set(zip(places, sizes, strict=True)))
         return image
+
+    def _check_jpegs(self, content: bytes, tables: bytes, pieces: set[tuple[int, int]]) -> None:
+        """Refuse JPEGs that lack blocks, which libtiff would make up; equal tiles may be one."""
+        if len(tables) > _MAX_TABLES or sum(size for _, size in pieces) > 2 * len(content):
+            raise damaged()
+        for place, size in pieces:
+            piece = memoryview(content)[place : place + size]
+            check_blocks(b"".join([tables[:-2], piece[2:]]) if tables else bytes(piece), self._pieces.height)
 
     def _places(self, content: bytes, plane: int) -> tuple[list[int], list[int]]:
         """Where the strips or tiles of a plane are, and how many bytes each has."""
@@ -165,9 +180,6 @@ class Stored:
         if kind == RGB and samples.count == 4:
             tags[338] = [2]
         return tags
-
-    def _tables(self) -> bytes:
-        return self._tags.block(_TABLES) if self._pieces.compression == JPEG else b""
 
 
 def _fenced(content: bytes, places: list[int], sizes: list[int]) -> tuple[bytes, list[int], list[int]]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from model.interface import codec
 from model.interface.formats import jpeg
+from model.interface.formats.errors import CorruptImageError
 from model.interface.panoptic import Pixels
 from tests.model.interface.pictures import encoded, gradient
 
@@ -247,3 +248,21 @@ def test_empty_scans_of_a_progressive_jpeg_are_work() -> None:
     pixels = 64 * 48
     assert codec.OpenImage(whole, LIMIT).work == 2 * pixels + len(whole)
     assert codec.OpenImage(longer, LIMIT).work > 5 * pixels + len(longer)
+
+
+def test_progressive_jpegs_inside_another_file_are_work() -> None:
+    whole = encoded(gradient(64, 48), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    assert jpeg.passes_inside(encoded(gradient(64, 48), "JPEG") * 30) == 1
+    assert jpeg.passes_inside(whole[:last] + whole[last:-2] * 40) == 1 + (40 + whole[:last].count(b"\xff\xda")) // 8
+    assert jpeg.passes_inside(whole * 1000) == 1 + 100 // 8
+
+
+def test_only_a_jpeg_of_the_rows_that_are_wanted_is_looked_at_for_missing_blocks() -> None:
+    whole = encoded(gradient(64, 48), "JPEG")
+    for sound in (whole, whole[:-2]):
+        jpeg.check_blocks(sound, 48)
+    with pytest.raises(CorruptImageError):
+        jpeg.check_blocks(whole[: len(whole) * 3 // 4], 48)
+    jpeg.check_blocks(whole[: len(whole) * 3 // 4], 47)
+    jpeg.check_blocks(b"no jpeg", 47)

@@ -9,7 +9,7 @@ import pytest
 
 from model.interface import codec
 from tests.model.interface.formats.tiff_files import LONG, PACKERS, SHORT, Numbers, Tags, tiff_of, written
-from tests.model.interface.pictures import gradient
+from tests.model.interface.pictures import encoded, gradient
 from tests.service.hostile import saved
 from tests.service.tiffs import tiff_tile
 
@@ -49,6 +49,18 @@ def test_tiles_that_are_mostly_outside_the_picture_are_work_and_refused_where_th
     assert codec.decode(tall(64), 1_000_000).shape == (64, 1, 3)
     with pytest.raises(codec.ImageTooLargeError, match=r"tiles of 50000 x 16, together 4.8 Mpx; the limit is 4 Mpx"):
         codec.decode(tall(96), 1_000_000)
+
+
+def test_scans_of_a_progressive_jpeg_inside_are_work() -> None:
+    whole = encoded(gradient(64, 48), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    tags: Tags = {256: (LONG, (64,)), 257: (LONG, (48,)), 258: (SHORT, (8, 8, 8)), 259: (SHORT, (7,))}
+    tags |= {262: (SHORT, (6,)), 277: (SHORT, (3,)), 278: (LONG, (48,))}
+    usual, longer = (
+        codec.OpenImage(written(tags, [packed], "<", False), 10_000).work
+        for packed in (whole, whole[:last] + whole[last:-2] * 40 + whole[-2:])
+    )
+    assert longer > usual + 4 * 64 * 48
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -88,3 +88,37 @@ def patched(content: bytes, changes: dict[int, tuple[int, tuple[int, ...]]]) -> 
         assert content.count(before) == 1
         content = content.replace(before, np.array(values, "<u4").tobytes())
     return content
+
+
+def jpegs(packed: list[bytes], height: int, width: int = 32) -> bytes:
+    tags: Tags = {256: (LONG, (width,)), 257: (LONG, (height,)), 258: (SHORT, (8,)), 259: (SHORT, (7,))}
+    tags |= {262: (SHORT, (1,)), 277: (SHORT, (1,)), 278: (LONG, (16,))}
+    return written(tags, packed, "<", False)
+
+
+def noise(height: int) -> bytes:
+    numbers = np.random.default_rng(0).integers(0, 256, (height, 32, 1), np.uint8)
+    return simplejpeg.encode_jpeg(numbers, 90, colorspace="GRAY")
+
+
+def test_a_jpeg_inside_that_lacks_blocks_is_damaged() -> None:
+    whole = noise(16)
+    early = whole[: 3 * len(whole) // 4] + b"\xff\xd9"
+    assert stored(jpegs([whole, whole], 32), 32, 32).rows(0, 32).shape == (32, 32, 1)
+    for packed in ([early, whole], [whole, early]):
+        with pytest.raises(CorruptImageError):
+            stored(jpegs(packed, 32), 32, 32)
+
+
+def test_a_jpeg_inside_may_lack_its_end_mark_and_have_more_rows_than_are_left() -> None:
+    whole = noise(16)
+    assert stored(jpegs([whole[:-2], whole], 27), 27, 32).rows(0, 27).shape == (27, 32, 1)
+
+
+def test_jpegs_that_overlap_are_damage() -> None:
+    whole = noise(16)
+    content = jpegs([whole + bytes(4000)] * 4, 64)
+    assert stored(content, 64, 32).rows(0, 64).shape == (64, 32, 1)
+    sizes = tuple(len(content) - place for place in Directory(content).numbers(273))
+    with pytest.raises(CorruptImageError):
+        stored(patched(content, {279: (LONG, sizes)}), 64, 32)
