@@ -145,11 +145,21 @@ def _pixels(parts: Parts) -> Pixels:
     if header.colours == _PALETTE:
         image.putpalette(bytes(parts.palette[: 3 << header.bits]), "RGB")
     if (header.colours, header.bits) == (_GREY_ALPHA, 16):
-        grey = _divided(np.array(image.getchannel(0)), np.asarray(image.getchannel(1)))
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return _grey(image)
     if stored in _LOW_BYTES:
         return _divided(to_rgb(image), to_rgb(_unpacked(parts, mode, _LOW_BYTES[stored])))
     return to_rgb(image)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    """(H, W, 3) of 16 bits of grey and alpha, which Pillow holds as four channels; in bands, as `to_rgb`."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        band = np.array(image.crop((0, top, image.width, bottom)))
+        pixels[top:bottom] = _divided(band[:, :, 0], band[:, :, 1])[:, :, None]
+    return pixels
 
 
 def _unpacked(parts: Parts, mode: str, stored: str) -> Image.Image:
