@@ -38,7 +38,7 @@ class InFlight:
                 raise
             while task.cancelling():  # the task lives on to answer, and its later timeouts count cancellations
                 task.uncancel()
-            raise NotReadyError.for_now(NotReadyError.STOPPED, NotReadyError.REPLACED_SECONDS) from None
+            raise NotReadyError.for_now(NotReadyError.STOPPED) from None
         finally:
             self._tasks.discard(task)
             if not self._tasks:

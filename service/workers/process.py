@@ -121,12 +121,8 @@ def main(
         signal.signal(signum, signal.SIG_IGN)
     heir = threading.Thread(target=_end_with_parent, args=(ends,), daemon=True)
     heir.start()
-
-    def report(step: str, done: float) -> None:
-        pipe.send(messages.Step(step, done))
-
     try:
-        predictor = get_ready(factory, warm_up, report, prepare)
+        predictor = get_ready(factory, warm_up, lambda step, done: pipe.send(messages.Step(step, done)), prepare)
         device = predictor.served.device
         pipe.send(messages.Ready(predictor.served, _device_memory(device), _device_memory_total(device)))
     except Exception as error:

@@ -30,6 +30,19 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
+class Held(TopAndBottom):
+    """Answers when `over` is set; `begun` tells that it has an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
+        self.begun.set()
+        assert self.over.wait(10)
+        return super().predict(images)
+
+
 def drain(client: TestClient) -> None:
     client.portal.call(client.app.state.engine.drain, 0.0)  # type: ignore[union-attr, attr-defined]
 
@@ -45,23 +58,16 @@ def test_draining_refuses_work_and_stays_alive(client: TestClient) -> None:
 
 
 def test_what_is_given_up_is_counted_as_refused(tmp_path: Path) -> None:
-    begun, over = threading.Event(), threading.Event()
-
-    class Held(TopAndBottom):
-        def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
-            begun.set()
-            assert over.wait(10)
-            return super().predict(images)
-
+    held = Held()
     answers: list[Any] = []
-    with serving(settings(tmp_path), Held()) as client:
+    with serving(settings(tmp_path), held) as client:
         poster = threading.Thread(target=lambda: answers.append(client.post("/panoptic", content=photo())))
         poster.start()
-        assert begun.wait(10)
+        assert held.begun.wait(10)
         drain(client)
         poster.join()
         metrics = client.get("/metrics").text
-        over.set()
+        held.over.set()
     assert (answers[0].status_code, answers[0].json()["detail"]) == (503, "The service has stopped. Try again soon.")
     assert answers[0].headers["connection"] == "close"
     assert 'upsnet_requests_total{code="not_ready",status="503"} 1.0' in metrics
@@ -200,15 +206,8 @@ def test_metrics_give_what_alerts_compare_with(client: TestClient) -> None:
 
 
 def test_metrics_count_what_is_under_way(tmp_path: Path) -> None:
-    begun, over = threading.Event(), threading.Event()
-
-    class Held(TopAndBottom):
-        def predict(self, images: list[np.ndarray]) -> list[Panoptic]:
-            begun.set()
-            assert over.wait(10)
-            return super().predict(images)
-
-    with serving(settings(tmp_path), Held()) as client:
+    held = Held()
+    with serving(settings(tmp_path), held) as client:
 
         def values() -> list[float]:
             lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
@@ -216,9 +215,9 @@ def test_metrics_count_what_is_under_way(tmp_path: Path) -> None:
 
         poster = threading.Thread(target=client.post, args=("/panoptic",), kwargs={"content": photo(6, 4)})
         poster.start()
-        assert begun.wait(10)
+        assert held.begun.wait(10)
         assert values() == [1, 24, 0]
         assert client.get("/health").json()["queue_images"] == 0
-        over.set()
+        held.over.set()
         poster.join()
         assert values() == [0, 0, 0]

@@ -15,7 +15,7 @@ MAX_PARTS = 66_000
 MAX_SCANS = 100
 """Most passes over a JPEG. Encoders write about ten."""
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.DOTALL)
-_SCAN = re.compile(rb"\xff\xda")  # three times as fast as `bytes.count`
+SCAN = re.compile(rb"\xff\xda")  # three times as fast as `bytes.count`
 START_OF_SCAN, END_OF_IMAGE, APP1 = 0xDA, 0xD9, 0xE1
 _ALONE = (0x01, 0xD8)
 """Markers without a length: a temporary one, and the start of an image."""
@@ -27,7 +27,7 @@ def excess(content: bytes) -> str | None:
         if content.startswith(signature) and _exceeds(MAX_PARTS, parts(content)):
             return f"it has more than {MAX_PARTS} parts before its pixels"
     # The first count is cheap and includes bytes that only look like markers.
-    if content.startswith(b"\xff\xd8\xff") and _exceeds(MAX_SCANS, (1 for _ in _SCAN.finditer(content))):
+    if content.startswith(b"\xff\xd8\xff") and _exceeds(MAX_SCANS, (1 for _ in SCAN.finditer(content))):
         scans = (1 for marker, *_ in jpeg_markers(content) if marker == START_OF_SCAN)
         if _exceeds(MAX_SCANS, scans):
             return f"it has more than {MAX_SCANS} scans"

@@ -30,7 +30,7 @@ _KINDS = {
 _ENDS_EARLY = ("premature end", "found marker 0xd9 instead of RST")
 """What libjpeg-turbo says of blocks that are not there."""
 _HEIGHT_BEHIND = b"\xff\xdc\0\4"
-_SCAN, _PROGRESSIVE_FRAME = re.compile(rb"\xff\xda"), re.compile(rb"\xff[\xc2\xca]")
+_PROGRESSIVE_FRAME = re.compile(rb"\xff[\xc2\xca]")
 
 
 class Frame(NamedTuple):
@@ -73,7 +73,7 @@ def passes_inside(content: bytes) -> int:
 
 
 def _passes(content: bytes, start: int) -> int:
-    scans = sum(1 for _ in _SCAN.finditer(content, start))
+    scans = sum(1 for _ in claims.SCAN.finditer(content, start))
     return 1 + min(scans, claims.MAX_SCANS) // SCANS_A_PASS
 
 
@@ -189,7 +189,7 @@ def _without_end(content: bytes, frame: Frame) -> Pixels:
 def _is_refined(content: bytes, frame: Frame) -> bool:
     """Whether the scans hold each coefficient of each component to its last bit: a file cut between them lacks some."""
     missing: dict[int, set[int]] = {}
-    for found in _SCAN.finditer(content, frame.scans):
+    for found in claims.SCAN.finditer(content, frame.scans):
         place = found.end() + 2
         components = content[place] if place < len(content) else 0
         parameters = place + 1 + 2 * components
