@@ -7,6 +7,7 @@ import argparse
 import math
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,43 @@ def share(text: str) -> float:
 def positives(text: str) -> list[int]:
     """Whole numbers above 0 from a comma-separated list, for an argument's `type`."""
     return [positive(part) for part in text.split(",")]
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse a file that could not be written, before the work for it begins.
+
+    Missing folders above it are made. A file that is there is not changed, and none is left where there was none.
+
+    Raises:
+        CommandError: it is a folder, or the operating system does not let it be written.
+    """
+    try:
+        if path.is_dir():
+            raise CommandError(f"{path} is a folder: name a file in it to write to.")
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():  # a pipe or a device is opened once, to be written to
+            check_output_folder(path.parent)
+            path.open("ab").close()
+            path.unlink()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}. Name another place.") from error
+
+
+def check_output_folder(path: Path) -> None:
+    """Make a folder for output, and refuse one in which no file can be made, before the work for it begins.
+
+    Raises:
+        CommandError: it is a file, or the operating system does not let it be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except FileExistsError as error:
+        raise CommandError(f"{path} is no folder: name one to write to.") from error
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written to: {error.strerror}. Name another place.") from error
 
 
 def run(main: Callable[[], int | None]) -> None:
