@@ -4,15 +4,25 @@ A command exits with 0, with 2 for bad usage, or with 1 and one line that says w
 """
 
 import argparse
+import io
 import math
+import os
 import re
+import signal
 import sys
-import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+from model.interface import outputs
 from model.interface.archive_file import ArchiveError
+from model.interface.failures import is_shortage, one_line
+from model.interface.outputs import write as write
 from model.interface.served import PRECISIONS
+
+LARGEST = 10**9
+"""Whole numbers above it are mistakes, and libraries written in C do not take them."""
 
 
 class CommandError(Exception):
@@ -32,7 +42,7 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Add the archive to use, as the first positional argument."""
-    parser.add_argument("archive", type=Path, help="archive of the network (.pt)")
+    parser.add_argument("archive", type=place, help="archive of the network (.pt)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -53,23 +63,45 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def device(text: str) -> str:
     """The name of a device, for an argument's `type`."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
     return text
 
 
-def positive(text: str) -> int:
-    """A whole number above 0, for an argument's `type`."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
+def place(text: str) -> Path:
+    """A path, for an argument's `type`; an empty one is a mistake and not the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return Path(text)
+
+
+def positive(text: str, largest: int = LARGEST) -> int:
+    """A whole number from 1 to `largest`, for an argument's `type`."""
+    value = whole(text, " above 0")
+    if not 1 <= value <= largest:
+        limit = "above 0" if value < 1 else f"from 1 to {largest}"
+        raise argparse.ArgumentTypeError(f"expected a whole number {limit}, got {text!r}")
+    return value
 
 
 def not_negative(text: str) -> int:
-    """A whole number from 0, for an argument's `type`."""
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
+    """A whole number from 0 to `LARGEST`, for an argument's `type`."""
+    value = whole(text, ", 0 or more")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {LARGEST}, got {text!r}")
+    return value
+
+
+def whole(text: str, limit: str) -> int:
+    """A whole number without a sign; `limit` is what a refusal says of it."""
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+        raise argparse.ArgumentTypeError(f"expected a whole number{limit}, got {text!r}")
     return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of threads or processes that a host can start, for an argument's `type`."""
+    return positive(text, largest=1024)
 
 
 def number(text: str, largest: float = sys.float_info.max) -> float:
@@ -94,52 +126,73 @@ def positives(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def check_output_file(path: Path) -> None:
-    """Refuse a file that could not be written, before the work for it begins.
-
-    Missing folders above it are made. A file that is there is not changed, and none is left where there was none.
+def check_output_file(path: Path, *inputs: Path) -> None:
+    """Refuse a file that could not be written, before the work for it begins: `outputs.check_file`.
 
     Raises:
-        CommandError: it is a folder, or the operating system does not let it be written.
+        CommandError: it is a folder or one of the inputs, or the operating system does not let it be written.
     """
     try:
-        if path.is_dir():
-            raise CommandError(f"{path} is a folder: name a file in it to write to.")
-        if path.is_file():
-            path.open("ab").close()
-        elif not path.exists():  # a pipe or a device is opened once, to be written to
-            check_output_folder(path.parent)
-            path.open("ab").close()
-            path.unlink()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}. Name another place.") from error
+        outputs.check_file(path, inputs)
+    except outputs.OutputError as error:
+        raise CommandError(str(error)) from error
 
 
 def check_output_folder(path: Path) -> None:
-    """Make a folder for output, and refuse one in which no file can be made, before the work for it begins.
+    """Make a folder for output, and refuse one that cannot be written to: `outputs.check_folder`.
 
     Raises:
         CommandError: it is a file, or the operating system does not let it be made or written to.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except FileExistsError as error:
-        raise CommandError(f"{path} is no folder: name one to write to.") from error
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written to: {error.strerror}. Name another place.") from error
+        outputs.check_folder(path)
+    except outputs.OutputError as error:
+        raise CommandError(str(error)) from error
+
+
+def printable(text: object) -> str:
+    """A text in one line, without what a terminal does not print: a file's name may hold line breaks and any bytes."""
+    line = " ".join(part.strip() for part in str(text).splitlines())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit. A user's mistake prints its message; any other error is a bug and shows its trace."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command lets it end the process while it imports
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes
     try:
-        sys.exit(main() or 0)
+        try:
+            status = main() or 0
+        finally:
+            flush()
+    except KeyboardInterrupt:
+        end("stopped", 130)
+    except BrokenPipeError:
+        end("stopped: what read the output has ended", 141)
     except (CommandError, ArchiveError, OSError) as error:
         if isinstance(error, OSError) and error.errno is None:
             raise  # from a library; those of the operating system say what is wrong and name the file
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        end(f"error: {printable(error)}", 1)
+    except Exception as error:
+        if not is_shortage(error):
+            raise
+        end(f"error: {printable(one_line(error))}. Memory is short: use a smaller size, or fewer at a time.", 1)
+    sys.exit(status)
+
+
+def flush() -> None:
+    """Write out what was printed. Where that fails, it fails here and not again when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise
+
+
+def end(line: str, status: int) -> NoReturn:
+    """Print a last line and exit."""
+    print(line, file=sys.stderr)  # noqa: T201
+    sys.exit(status)
