@@ -42,7 +42,7 @@ def new_parser(doc: str) -> argparse.ArgumentParser:
 
 def add_archive(parser: argparse.ArgumentParser) -> None:
     """Add the archive to use, as the first positional argument."""
-    parser.add_argument("archive", type=place, help="archive of the network (.pt)")
+    parser.add_argument("archive", type=path_name, help="archive of the network (.pt)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def device(text: str) -> str:
     return text
 
 
-def place(text: str) -> Path:
+def path_name(text: str) -> Path:
     """A path, for an argument's `type`; an empty one is a mistake and not the working folder."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got ''")

@@ -70,7 +70,7 @@ def write(path: Path, content: str | bytes) -> None:
     """
     content = content.encode() if isinstance(content, str) else content
     place = Path(os.path.realpath(path))
-    if path.is_absolute() and path.parts[1] in ("dev", "proc") or place.exists() and not place.is_file():
+    if (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (place.exists() and not place.is_file()):
         with path.open("ab") as file:
             file.write(content)
         return

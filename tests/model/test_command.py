@@ -19,7 +19,7 @@ from model.command import (
     new_parser,
     not_negative,
     number,
-    place,
+    path_name,
     positive,
     positives,
     run,
@@ -139,8 +139,8 @@ def test_other_numbers_have_bounds() -> None:
         with pytest.raises(argparse.ArgumentTypeError, match=f"expected a whole number .*, got '{wrong}'"):
             read(wrong)
     with pytest.raises(argparse.ArgumentTypeError, match="expected a path, got ''"):
-        place("")
-    assert (threads("1024"), place("a/b")) == (1024, Path("a/b"))
+        path_name("")
+    assert (threads("1024"), path_name("a/b")) == (1024, Path("a/b"))
     assert (not_negative("0"), number("0.5"), share("1")) == (0, 0.5, 1.0)
     for read, wrong in ((not_negative, "-3"), (number, "-0.1"), (number, "nan"), (number, "inf"), (share, "1.5")):
         with pytest.raises(argparse.ArgumentTypeError, match=rf"expected a .*number, .*, got '{wrong}'"):
