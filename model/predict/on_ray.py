@@ -27,7 +27,9 @@ import ray.data
 import torch
 
 from model.command import CommandError
-from model.predict.photos import Entry, Options, Photo, PhotoSegmenter
+from model.predict.journal import Entry
+from model.predict.photos import Photo
+from model.predict.segmenter import Options, PhotoSegmenter
 
 SHARD = 32
 """Photos in a shard: what each worker loses when a run is stopped."""
@@ -50,7 +52,7 @@ class ShardSegmenter:
 
     def __call__(self, shard: dict[str, str]) -> list[dict[str, str]]:
         """A row with its entry for each photo of a shard."""
-        photos = [Photo(number, Path(path), name) for number, path, name in json.loads(shard["photos"])]
+        photos = [Photo(number, Path(path), *names) for number, path, *names in json.loads(shard["photos"])]
         return [{"entry": json.dumps(entry)} for entry in self._segmenter.segment(photos)]
 
 
@@ -89,7 +91,7 @@ def connect() -> None:
 
 def dataset(photos: Sequence[Photo], options: Options) -> Any:
     """The entries as a Ray data set that computes them when it is read, a block for each shard."""
-    rows = [[photo.number, str(photo.path), photo.name] for photo in photos]
+    rows = [[photo.number, str(photo.path), photo.name, photo.file] for photo in photos]
     parts = [{"photos": json.dumps(rows[start : start + SHARD])} for start in range(0, len(rows), SHARD)]
     resources = ray.cluster_resources()
     gpus = 0 if options.device == "cpu" else int(resources.get("GPU", 0))

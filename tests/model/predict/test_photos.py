@@ -1,148 +1,170 @@
-"""Photos, the journal of those that are done, and what is written for one."""
+"""Which files are photos to segment, how they are told apart, and what they are called."""
 
-import json
-from collections.abc import Sequence
+import os
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from model.command import CommandError
-from model.interface.categories import Category, Labels
-from model.interface.codec import encode_png
-from model.interface.panoptic import Panoptic, Pixels, Segment
-from model.predict import photos as module
-from model.predict.photos import JOURNAL, Journal, Options, Photo, PhotoSegmenter, find_photos
-
-LABELS = Labels((Category(7, "road", False, (128, 64, 128)),))
-ENTRY = {"photo": "in/a.png", "model": "tiny@1", "name": "a", "height": 2, "width": 3, "segments_info": []}
+from model.predict.photos import JOURNAL, Photo, find_photos
 
 
-def test_folders_are_searched_and_files_are_taken_whatever_their_ending(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "deep/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [photo.path.name for photo in find_photos([tmp_path], {})] == ["a.png", "b.JPG", "c.webp"]
-    found = find_photos([tmp_path / "notes.txt", tmp_path / "a.png"], {})
-    assert found == [Photo(1, tmp_path / "notes.txt", "notes"), Photo(2, tmp_path / "a.png", "a")]
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "elsewhere/out"
 
 
-def test_a_missing_input_and_a_folder_without_photos_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"no\.jpg does not exist\. Name photos or folders of photos"):
-        find_photos([tmp_path / "no.jpg"], {})
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def found(inputs: list[Path], out: Path) -> list[str]:
+    """What panoptic.json calls the photos; nothing is wrong with any."""
+    photos, faults = find_photos(inputs, out, {})
+    assert faults == []
+    return [photo.file for photo in photos]
+
+
+def test_folders_are_searched_and_files_are_taken_whatever_their_ending(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "b.JPG", "a.png", "deep/c.webp", "notes.txt", "deep.jpg/d.tif")
+    assert found([tmp_path], out) == ["a.png", "b.JPG", "deep/c.webp", "deep.jpg/d.tif"]
+    photos, _ = find_photos([tmp_path / "notes.txt", tmp_path / "a.png"], out, {})
+    assert photos == [
+        Photo(1, tmp_path / "notes.txt", "notes", "notes.txt"),
+        Photo(2, tmp_path / "a.png", "a", "a.png"),
+    ]
+
+
+def test_a_missing_input_and_a_folder_without_photos_are_refused(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("no.jpg", "file/no.jpg"):
+        with pytest.raises(CommandError, match=rf"{name} does not exist\. Name photos or folders of photos"):
+            find_photos([tmp_path / name], out, {})
+    with pytest.raises(CommandError, match=r"pipe is neither a file nor a folder"):
+        find_photos([tmp_path / "pipe"], out, {})
     with pytest.raises(CommandError, match=r"No photos in .*\. Known endings: \.bmp, "):
-        find_photos([tmp_path], {})
+        find_photos([tmp_path], out, {})
+    with pytest.raises(OSError, match="too long"):
+        find_photos([tmp_path / ("x" * 300)], out, {})
 
 
-def test_the_next_run_reads_what_was_done_but_a_line_cut_short(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "out", "tiny@1")
-    assert journal.done == {}
-    journal.add(ENTRY)
-    with (tmp_path / "out" / JOURNAL).open("a") as file:
-        file.write('{"photo": "in/b.p')
-    assert Journal(tmp_path / "out", "tiny@1").done == {"in/a.png": ENTRY}
+def test_one_photo_is_one_however_it_is_named(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "in/deep/a.jpg")
+    (tmp_path / "in/link.jpg").symlink_to("deep/a.jpg")
+    (tmp_path / "in/again").symlink_to("deep")
+    (tmp_path / "photos").symlink_to("in")
+    monkeypatch.chdir(tmp_path / "in")
+    wanted = tmp_path / "in/deep/a.jpg"
+    for name in ("deep/a.jpg", "./deep/../deep/a.jpg", "../in/deep/a.jpg", "link.jpg", "again/a.jpg", "../photos", "."):
+        for inputs in ([Path(name)], [wanted, Path(name)], [Path(name), wanted], [tmp_path, Path(name)]):
+            assert [photo.path for photo in find_photos(inputs, out, {})[0]] == [wanted], inputs
+    assert found([Path("../photos")], out) == ["deep/a.jpg"]  # the file itself goes before links to it
+    assert found([Path("link.jpg")], out) == ["link.jpg"]
 
 
-def test_a_folder_with_another_models_answers_is_refused(tmp_path: Path) -> None:
-    Journal(tmp_path, "tiny@1").add(ENTRY)
-    with pytest.raises(CommandError, match=r"holds answers of tiny@1, this archive is large@2\. Name another folder"):
-        Journal(tmp_path, "large@2")
+def test_links_are_followed_and_loops_end(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "far/deep/b.jpg", "store/c0ffee")
+    (tmp_path / "in/loop").symlink_to("..")
+    (tmp_path / "in/self").symlink_to("self")
+    (tmp_path / "in/c.jpg").symlink_to("../store/c0ffee")
+    assert found([tmp_path / "in"], out) == ["a.jpg", "c.jpg", "loop/far/deep/b.jpg"]
+    (tmp_path / "in/self.jpg").symlink_to("self.jpg")
+    (tmp_path / "in/lost.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tmp_path / "in/pipe.jpg")
+    photos, faults = find_photos([tmp_path / "in"], out, {})
+    assert [photo.name for photo in photos] == ["a", "c", "b"]
+    assert faults == [
+        f"{tmp_path}/in/lost.jpg: a link to nothing",
+        f"{tmp_path}/in/pipe.jpg: not a file",
+        f"{tmp_path}/in/self.jpg: a link to nothing",
+    ]
 
 
-def test_the_end_lists_the_photos_that_are_done(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "tiny@1")
-    journal.add(ENTRY)
-    journal.finish([Photo(1, Path("in/b.png"), "b"), Photo(2, Path("in/a.png"), "a")], LABELS)
-    assert json.loads((tmp_path / "panoptic.json").read_text()) == {
-        "images": [{"id": 2, "file_name": "a.png", "height": 2, "width": 3}],
-        "annotations": [{"image_id": 2, "file_name": "a.png", "segments_info": []}],
-        "categories": [{"id": 7, "name": "road", "isthing": 0, "color": [128, 64, 128]}],
-    }
+def test_hidden_files_are_left_out_of_a_search(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/._a.jpg", "in/.cache/b.jpg", ".in/c.jpg")
+    assert found([tmp_path / "in"], out) == ["a.jpg"]
+    assert found([tmp_path / ".in", tmp_path / "in/._a.jpg"], out) == ["c.jpg", "._a.jpg"]
 
 
-class Road:
-    """A predictor that finds nothing but road, and notes how many images come at a time."""
-
-    categories = LABELS
-
-    def __init__(self) -> None:
-        self.served = type("Served", (), {"name": "road@1"})
-        self.batches: list[int] = []
-
-    def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        return height, width
-
-    def predict(self, images: Sequence[Pixels]) -> list[Panoptic]:
-        self.batches.append(len(images))
-        return [self.answer(*image.shape[:2]) for image in images]
-
-    def answer(self, height: int, width: int) -> Panoptic:
-        segment = Segment(1, 7, "road", False, 1.0, height * width, (0, 0, width, height))
-        return Panoptic(np.ones((height, width), np.uint8), (segment,))
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/closed/b.jpg")
+    (tmp_path / "in/closed").chmod(0)
+    try:
+        photos, faults = find_photos([tmp_path / "in"], out, {})
+    finally:
+        (tmp_path / "in/closed").chmod(0o700)
+    assert [photo.name for photo in photos] == ["a"]
+    assert faults == [f"{tmp_path}/in/closed: Permission denied"]
 
 
-def segmenter(road: Road, out: Path, monkeypatch: pytest.MonkeyPatch, batch: int, overlay: bool) -> PhotoSegmenter:
-    monkeypatch.setattr(module, "Predictor", lambda *_: road)
-    return PhotoSegmenter(Options(Path("a.pt"), out, overlay, batch, 2, 1000, "cpu", "auto"))
+def test_answers_are_no_photos(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "in/panoptic/mine.jpg", f"in/old/{JOURNAL}", "in/old/panoptic/a.png", "in/old/b.jpg")
+    touch(tmp_path, "in/new/panoptic/a.png", "in/new/overlay/a.jpg", "in/old/overlay/a.jpg")
+    (tmp_path / "in/link").symlink_to("old/overlay")
+    (tmp_path / "in/link.png").symlink_to("new/panoptic/a.png")
+    (tmp_path / "out").symlink_to("in/new")
+    for out in (tmp_path / "in/new", tmp_path / "out", tmp_path / "in/old/../new"):
+        assert found([tmp_path / "in"], out) == ["a.jpg", "old/b.jpg", "panoptic/mine.jpg"]
+    assert found([tmp_path / "in/old"], out) == ["b.jpg"]
+    assert found([tmp_path / "in/old/panoptic"], out) == ["a.png"]  # who names it means it
+    for given in ("in/new/panoptic", "in/new/panoptic/a.png", "out/overlay/a.jpg", "in/link.png"):
+        with pytest.raises(CommandError, match=rf"{given} is where answers are written\. Name the photos, or another"):
+            find_photos([tmp_path / given], out, {})
 
 
-def write_photos(folder: Path, *sizes: tuple[int, int]) -> list[Photo]:
-    for number, size in enumerate(sizes):
-        (folder / f"{number}.png").write_bytes(encode_png(np.full((*size, 3), 90, np.uint8)))
-    return [Photo(number + 1, folder / f"{number}.png", str(number)) for number in range(len(sizes))]
+def test_the_answers_of_a_run_into_the_photos_own_folder_are_no_photos(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", JOURNAL, "panoptic/a.png", "overlay/a.jpg")
+    assert found([tmp_path], tmp_path) == ["a.jpg"]
 
 
-def test_photos_of_one_size_are_segmented_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    road = Road()
-    photos = write_photos(tmp_path, (4, 6), (4, 6), (5, 5), (4, 6))
-    entries = list(segmenter(road, tmp_path, monkeypatch, batch=2, overlay=False).segment(photos))
-    assert road.batches == [2, 1, 1]
-    assert [entry["name"] for entry in entries] == ["0", "1", "2", "3"]
-    assert entries[2] == {
-        "photo": str(tmp_path / "2.png"),
-        "model": "road@1",
-        "name": "2",
-        "height": 5,
-        "width": 5,
-        "segments_info": [
-            {
-                "id": 1,
-                "category_id": 7,
-                "category": "road",
-                "isthing": False,
-                "score": 1.0,
-                "area": 25,
-                "bbox": (0, 0, 5, 5),
-                "iscrowd": 0,
-            }
-        ],
-    }
-    assert not (tmp_path / "overlay").exists()
+def test_a_photo_is_called_by_its_path_below_the_outermost_folder_that_was_given(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "x/a/1.jpg", "x/b/1.jpg", "y/a/1.jpg", "z/2.jpg")
+    x, y, z = (tmp_path / name for name in "xyz")
+    assert found([x], out) == ["a/1.jpg", "b/1.jpg"]
+    assert found([x / "a/1.jpg", x], out) == ["a/1.jpg", "b/1.jpg"]
+    assert found([x / "b", x], out) == ["b/1.jpg", "a/1.jpg"]
+    assert found([x / "a/1.jpg", z], out) == ["1.jpg", "2.jpg"]
+    assert found([x, y, z], out) == ["x/a/1.jpg", "x/b/1.jpg", "y/a/1.jpg", "z/2.jpg"]  # two would be a/1.jpg
+    assert found([x / "a/1.jpg", x / "b/1.jpg"], out) == ["a/1.jpg", "b/1.jpg"]
 
 
-def test_photos_that_wait_for_others_of_their_size_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    road = Road()
-    photos = write_photos(tmp_path, *((4, 4 + number // 2) for number in range(2 * module.AHEAD)))
-    assert len(list(segmenter(road, tmp_path, monkeypatch, batch=3, overlay=False).segment(photos))) == len(photos)
-    assert road.batches == [2] * module.AHEAD  # of each size, the first when as many photos wait as may
-
-
-def test_a_photo_that_cannot_be_decoded_is_an_error_and_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = write_photos(tmp_path, (4, 6), (50, 60))
-    broken = [Photo(3, tmp_path / "no.png", "no"), Photo(4, Path(__file__), "text")]
-    entries = list(segmenter(Road(), tmp_path, monkeypatch, batch=1, overlay=True).segment([*photos, *broken]))
-    assert entries[0]["name"] == "0"
-    assert "Mpx" in entries[1]["error"]  # 3000 pixels, and 1000 are decoded
-    assert "No such file" in entries[2]["error"]
-    assert entries[3]["photo"] == __file__
-    assert (tmp_path / "overlay/0.jpg").is_file()
-
-
-def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path) -> None:
-    for name in ("a/same.jpg", "b/same.jpg", "b/same~2.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+def test_photos_of_one_name_are_kept_apart_in_a_resumed_run_too(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, "a/same.jpg", "b/same.jpg", "b/same~2.jpg", "c/SAME.jpg")
     inputs = [tmp_path, tmp_path / "a/same.jpg"]
-    assert [photo.name for photo in find_photos(inputs, {})] == ["same", "same~2", "same~2~2"]
-    done = {str(tmp_path / "b/same.jpg"): "same"}  # before the photo in `a` came
-    assert [photo.name for photo in find_photos(inputs, done)] == ["same~2", "same", "same~2~2"]
+
+    def names(done: dict[str, dict[str, Any]]) -> list[tuple[int, str]]:
+        return [(photo.number, photo.name) for photo in find_photos(inputs, out, done)[0]]
+
+    assert names({}) == [(1, "same"), (2, "same~2"), (3, "same~2~2"), (4, "SAME~3")]
+    done = {str(tmp_path / "b/same.jpg"): {"name": "same", "id": 1}}  # before the photo in `a` came
+    assert names(done) == [(2, "same~2"), (1, "same"), (3, "same~2~2"), (4, "SAME~3")]
+    old: dict[str, dict[str, Any]] = {str(tmp_path / "b/same.jpg"): {"name": "same"}, "gone.jpg": {"name": "same~2"}}
+    assert names(old) == [(1, "same~3"), (2, "same"), (3, "same~2~2"), (4, "SAME~4")]
+
+
+def test_a_stopped_run_goes_on_with_the_ids_that_it_would_have_given(tmp_path: Path, out: Path) -> None:
+    touch(tmp_path, *(f"{number}.jpg" for number in range(6)))
+    photos, _ = find_photos([tmp_path], out, {})
+    done = {str(photo.path): {"name": photo.name, "id": photo.number} for photo in photos[2:4]}
+    assert find_photos([tmp_path], out, done)[0] == photos
+
+
+def test_names_of_any_bytes_and_length_are_taken(tmp_path: Path, out: Path) -> None:
+    names = [
+        "a\nb.jpg",
+        os.fsdecode(b"\xff\xfe.jpg"),
+        "ü" * 125 + ".jpg",
+        "x" * 250 + ".jpg",
+        "x" * 251 + ".png",
+        "~.gif",
+    ]
+    touch(tmp_path, *names)
+    photos, faults = find_photos([tmp_path], out, {})
+    assert ({photo.file for photo in photos}, faults) == (set(names), [])
+    assert len({photo.name for photo in photos}) == len(names)
+    assert max(len(os.fsencode(photo.name)) for photo in photos) == 202
