@@ -2,20 +2,25 @@
 
     uv run python -m model.convert upsnet_resnet_50_coco_90000.pth --config coco_r50 --out coco_r50.safetensors
 
-Strict: a missing, extra or misshapen key is listed and nothing is written. The published network reads BGR, ours RGB:
-the input channels of the first convolution are swapped here, once.
+Strict: with a missing, extra or misshapen key nothing is written. The message says how many there are, the first of
+them, and what the file seems to be. The published network reads BGR, ours RGB: the input channels of the first
+convolution are swapped here, once.
 """
 
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
 from torch import Tensor
 
-from model import archive
-from model.checkpoint import Checkpoint, CheckpointError, read_published
-from model.command import new_parser, run
+from model import archive, weight_files
+from model.checkpoint import Checkpoint, CheckpointError, check_exists, read_published
+from model.command import check_output_file, new_parser, path_name, run
 from model.interface import categories
 from model.network.configurations import CONFIGURATIONS
 
@@ -59,7 +64,7 @@ def our_name(published: str) -> str | None:
     return None
 
 
-def convert_weights(published: dict[str, Tensor], config: str) -> dict[str, Tensor]:
+def convert_weights(published: Mapping[str, Tensor], config: str) -> dict[str, Tensor]:
     """Weights under our names, checked against the configuration.
 
     Args:
@@ -67,40 +72,74 @@ def convert_weights(published: dict[str, Tensor], config: str) -> dict[str, Tens
         config: the configuration that the file was trained with, one of `DATASETS`.
 
     Raises:
-        CheckpointError: keys are missing, unknown or misshapen; all are listed.
+        CheckpointError: keys are missing, unknown or misshapen: how many, the first of them, and what may help.
     """
-    with torch.device("meta"):
-        wanted = CONFIGURATIONS[config]().state_dict()
-    converted: dict[str, Tensor] = {}
-    faults = []
-    for key, tensor in published.items():
-        key = key.removeprefix("module.")
-        if key.endswith("num_batches_tracked"):
-            continue
-        name = our_name(key)
-        if name is None or name not in wanted:
-            faults.append(f"extra {key} {tuple(tensor.shape)}")
-        elif tensor.shape != wanted[name].shape:
-            faults.append(f"misshapen {key}: {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
-        else:
-            converted[name] = tensor.float().contiguous()
-    known = {name for key in published if (name := our_name(key.removeprefix("module.")))}
-    faults += [f"missing {name} {tuple(tensor.shape)}" for name, tensor in wanted.items() if name not in known]
+    converted, faults = match(published, config)
     if faults:
-        raise CheckpointError(f"The file does not fit {config}; nothing was written.\n  " + "\n  ".join(faults))
+        hint = weight_files.seem(published)
+        if hint is None and not any(map(our_name, names(published))):
+            hint = "None of its names is one of a published UPSNet."
+        fitting = [other for other in DATASETS if hint is None and other != config and not match(published, other)[1]]
+        if fitting:
+            hint = f"It fits {fitting[0]}: give --config {fitting[0]}."
+        raise CheckpointError(
+            f"The file does not fit {config}, nothing was written: {faults}.{f' {hint}' * bool(hint)}"
+        )
     stem = "backbone.stem.conv.weight"
     converted[stem] = converted[stem].flip(1).contiguous()  # BGR -> RGB
     return converted
 
 
+def names(published: Mapping[str, Tensor]) -> list[str]:
+    """The keys of a published file without what a parallel run puts before them."""
+    return [str(key).removeprefix("module.") for key in published]
+
+
+def match(published: Mapping[str, Tensor], config: str) -> tuple[dict[str, Tensor], str]:
+    """The tensors that a configuration has, by our names, and what does not match: empty where all do."""
+    with torch.device("meta"):
+        wanted = CONFIGURATIONS[config]().state_dict()
+    converted: dict[str, Tensor] = {}
+    extra, misshapen = [], []
+    for key, tensor in zip(names(published), published.values(), strict=True):
+        if key.endswith("num_batches_tracked"):
+            continue
+        name = our_name(key)
+        if name is None or name not in wanted or name in converted:
+            extra.append(f"{key} {tuple(tensor.shape)}")
+        elif tensor.shape != wanted[name].shape:
+            misshapen.append(f"{key} {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
+        else:
+            converted[name] = tensor.float().contiguous()
+    known = {our_name(key) for key in names(published)}
+    missing = [f"{name} {tuple(tensor.shape)}" for name, tensor in wanted.items() if name not in known]
+    return converted, weight_files.faults(missing=missing, extra=extra, misshapen=misshapen)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file.
+
+    Raises:
+        CheckpointError: it is something else; the message says what it seems to be.
+    """
+    check_exists(path)
+    try:
+        return read_published(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not a published checkpoint. {weight_files.seems(path)}") from error
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     parser = new_parser(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="published .pth file")
+    parser.add_argument("checkpoint", type=path_name, help="published .pth file")
     parser.add_argument("--config", required=True, choices=DATASETS, help="configuration that it was trained with")
-    parser.add_argument("--out", required=True, type=Path, help="checkpoint to write (.safetensors)")
+    parser.add_argument("--out", required=True, type=path_name, help="checkpoint to write (.safetensors)")
     args = parser.parse_args(argv)
-    weights = convert_weights(read_published(args.checkpoint), args.config)
+    if args.out.suffix in (".pt", ".pth"):
+        parser.error(f"--out {args.out}: a checkpoint of this project is a .safetensors file")
+    check_output_file(args.out, args.checkpoint)
+    weights = convert_weights(read(args.checkpoint), args.config)
     dataset = DATASETS[args.config]
     checkpoint = Checkpoint(
         args.config, categories.load(dataset), weights, dataset=dataset, licence="see the publisher's terms"
