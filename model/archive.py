@@ -4,6 +4,7 @@ No other module calls torch.jit; the network only marks its methods with `torch.
 """
 
 import contextlib
+import io
 import json
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from model.interface.archive_file import read_metadata as read_metadata
 from model.interface.archive_file import sha256 as sha256
 from model.interface.failures import one_line
 from model.interface.metadata import Metadata
+from model.interface.outputs import write
 
 Scripted = torch.jit.ScriptModule
 """A network as an archive holds it."""
@@ -41,10 +43,10 @@ def sample_picture(height: int = 120, width: int = 160) -> Tensor:
 
 def save(scripted: Scripted, metadata: Metadata, path: Path) -> None:
     """Write an archive; a file that is there already is replaced in one step."""
-    part = path.with_name(path.name + ".part")
+    content = io.BytesIO()  # where it writes itself, a full disk ends the process
     with quiet():
-        torch.jit.save(scripted, str(part), _extra_files={METADATA: json.dumps(metadata.to_json(), indent=1)})
-    part.replace(path)
+        torch.jit.save(scripted, content, _extra_files={METADATA: json.dumps(metadata.to_json(), indent=1)})
+    write(path, content.getbuffer())
 
 
 def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:

@@ -4,9 +4,9 @@ A command exits with 0, with 2 for bad usage, or with 1 and one line that says w
 """
 
 import argparse
+import importlib.util
 import io
 import math
-import os
 import re
 import signal
 import sys
@@ -17,12 +17,16 @@ from typing import NoReturn
 
 from model.interface import outputs
 from model.interface.archive_file import ArchiveError
-from model.interface.failures import is_shortage, one_line
+from model.interface.failures import is_shortage, is_unwritten, one_line
 from model.interface.outputs import write as write
 from model.interface.served import PRECISIONS
 
 LARGEST = 10**9
 """Whole numbers above it are mistakes, and libraries written in C do not take them."""
+
+EXTRAS = {"pycocotools": "train", "tensorboard": "train", "ray": "ray"}
+"""The extra that installs a package."""
+MISSING = "This needs {package}, of the extra `{extra}`. Install it with `uv sync --extra {extra}`."
 
 
 class CommandError(Exception):
@@ -156,6 +160,16 @@ def printable(text: object) -> str:
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
+def need(package: str) -> None:
+    """Refuse to begin what ends without a package that only an extra installs.
+
+    Raises:
+        CommandError: it is not installed; the message says how it is.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise CommandError(MISSING.format(package=package, extra=EXTRAS[package]))
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit. A user's mistake prints its message; any other error is a bug and shows its trace."""
     if threading.current_thread() is threading.main_thread():
@@ -166,7 +180,7 @@ def run(main: Callable[[], int | None]) -> None:
         try:
             status = main() or 0
         finally:
-            flush()
+            outputs.flush()
     except KeyboardInterrupt:
         end("stopped", 130)
     except BrokenPipeError:
@@ -176,20 +190,14 @@ def run(main: Callable[[], int | None]) -> None:
             raise  # from a library; those of the operating system say what is wrong and name the file
         end(f"error: {printable(error)}", 1)
     except Exception as error:
-        if not is_shortage(error):
-            raise
-        end(f"error: {printable(one_line(error))}. Memory is short: use a smaller size, or fewer at a time.", 1)
-    sys.exit(status)
-
-
-def flush() -> None:
-    """Write out what was printed. Where that fails, it fails here and not again when the process ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+            end(f"error: {MISSING.format(package=error.name, extra=EXTRAS[error.name])}", 1)
+        if is_shortage(error):
+            end(f"error: {printable(one_line(error))}. Memory is short: use a smaller size, or fewer at a time.", 1)
+        if is_unwritten(error):
+            end(f"error: {printable(one_line(error))}. A file could not be written: is the disk full?", 1)
         raise
+    sys.exit(status)
 
 
 def end(line: str, status: int) -> NoReturn:

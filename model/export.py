@@ -5,15 +5,18 @@
 The network is scripted whole. Nothing is written unless it answers a test picture as the eager network does.
 """
 
+import signal
 import sys
-from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
 import torchvision
 
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
-from model.command import new_parser, not_negative, positive, run, share
+from model.command import check_output_file, new_parser, not_negative, path_name, positive, run, share
 from model.interface.metadata import Metadata
 from model.network.backbone import fold_norms
 from model.network.upsnet import UPSNet
@@ -79,8 +82,10 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     parser = new_parser(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="our checkpoint (.safetensors; a published one: model.convert)")
-    parser.add_argument("--out", required=True, type=Path, help="archive to write")
+    parser.add_argument(
+        "checkpoint", type=path_name, help="our checkpoint, .safetensors (a published one: model.convert)"
+    )
+    parser.add_argument("--out", required=True, type=path_name, help="archive to write")
     parser.add_argument("--name", help="the model's name, as clients see it (default: the name of the archive's file)")
     parser.add_argument("--short-side", type=positive, help="test scale: length of the short side, pixels")
     parser.add_argument("--long-side", type=positive, help="test scale: largest length of the long side, pixels")
@@ -88,6 +93,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stuff-area", type=not_negative, help="smallest area of a stuff segment, pixels of the photo")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     args = parser.parse_args(argv)
+    if args.out.suffix == ".safetensors":
+        parser.error(f"--out {args.out}: an archive is a .pt file")
+    check_output_file(args.out, args.checkpoint)
     checkpoint = Checkpoint.load(args.checkpoint)
     scale = {"short_side": args.short_side, "long_side": args.long_side}
     checkpoint.test_scale |= {side: value for side, value in scale.items() if value}
@@ -95,7 +103,6 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint.thresholds |= {name: value for name, value in chosen.items() if value is not None}
     name = args.name or args.out.stem.replace("_", "-")
     scripted, metadata = export(checkpoint, archive.sha256(args.checkpoint), name, args.half)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     archive.save(scripted, metadata, args.out)
     size = args.out.stat().st_size / 1e6
     print(f"{args.out}: {size:.1f} MB, sha256 {archive.sha256(args.out)[:12]}; eager and scripted agree")  # noqa: T201

@@ -16,8 +16,13 @@ networks. Ours has its weights in `--precision`, as it is served; the peers comp
 import argparse
 import copy
 import json
+import re
+import signal
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +34,8 @@ from model.benchmark import parts
 from model.benchmark.random_weights import random_network
 from model.benchmark.timing import Run, Times, alternate, peak_bytes
 from model.checkpoint import Checkpoint
-from model.command import add_device, new_parser, positive, positives, run
+from model.command import add_device, check_output_file, new_parser, path_name, positive, positives, run, threads, write
+from model.interface.codec import MAX_SIDE
 from model.interface.scale import padded_side
 from model.network.backbone import fold_norms
 from model.network.configurations import CONFIGURATIONS
@@ -183,11 +189,14 @@ def say(line: str) -> None:
 
 
 def height_by_width(text: str) -> tuple[int, int]:
-    """`800x1333` as height and width, each at least 32, for an argument's `type`."""
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 32):
+    """`800x1333` as height and width, each from 32 to the largest side of an image, for an argument's `type`."""
+    match = re.fullmatch("([0-9]{2,5})x([0-9]{2,5})", text)
+    sides = [int(side) for side in match.groups()] if match else []
+    if not sides or min(sides) < 32:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, each at least 32, such as 800x1333; got {text!r}")
-    return int(height), int(width)
+    if max(sides) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(f"no image has a side over {MAX_SIDE}; got {text!r}")
+    return sides[0], sides[1]
 
 
 def plain_or_peers(text: str) -> list[str]:
@@ -208,14 +217,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=list(parts.PARTS), help="measure one part alone")
     parser.add_argument("--instances", type=positives, default=[20], help="things in an image (default: 20)")
     parser.add_argument("--rounds", type=positive, default=5, help="runs of each candidate that count (default: 5)")
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: as many as torch chooses)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: as many as torch chooses)")
     add_device(parser)
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--json", type=path_name, help="file to write the figures to")
     args = parser.parse_args(argv)
-    if (args.source is None) == (args.part is None):
+    if bool(args.source) == bool(args.part):
         parser.error("give an archive or a configuration, or --part without one")
     if args.part and args.precision == "float16":
         parser.error("--part measures in float32")
+    if args.json:
+        check_output_file(args.json, *([Path(args.source)] if args.source else []))
     if args.threads:
         torch.set_num_threads(args.threads)
     memory.keep_freed_memory()
@@ -223,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     with torch.inference_mode():
         result = measure(args, choose_device(args.device))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(args.json, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 
 _SHORTAGES = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
+_UNWRITTEN = ("no space left on device", "file too large", "disk quota", "unexpected pos", "pytorchstreamwriter")
 _RAISED = re.compile(r"\w*(Error|Exception)\b[^:]*: ")
 
 
@@ -23,3 +24,8 @@ def one_line(error: BaseException) -> str:
 def is_shortage(error: BaseException) -> bool:
     """Whether memory was short, of the host or of a device: only the message tells, whatever library raised it."""
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SHORTAGES)
+
+
+def is_unwritten(error: BaseException) -> bool:
+    """Whether a library could not write a file, such as torch and safetensors, whose errors have no class for it."""
+    return any(sign in str(error).lower() for sign in _UNWRITTEN)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,7 +57,7 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"{path} cannot be written to: {error.strerror}. Name another place.") from error
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file in one step: whatever happens, it is the old one or the new one. A link to it stays one.
 
     A pipe or a device, `/dev/stdout` among them, is written to as it is.
@@ -70,7 +71,7 @@ def write(path: Path, content: str | bytes) -> None:
     """
     content = content.encode() if isinstance(content, str) else content
     place = Path(os.path.realpath(path))
-    if (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (place.exists() and not place.is_file()):
+    if path.parts[:2] in (("/", "dev"), ("/", "proc")) or (place.exists() and not place.is_file()):
         with path.open("ab") as file:
             file.write(content)
         return
@@ -82,6 +83,20 @@ def write(path: Path, content: str | bytes) -> None:
         part.replace(place)
     except BaseException:
         part.unlink(missing_ok=True)
+        raise
+
+
+def flush() -> None:
+    """Write out what was printed. Where that fails, it fails here and not again when the process ends.
+
+    Raises:
+        OSError: a full disk; a BrokenPipeError where what read the output has ended.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise
 
 

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -16,8 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while modules are imported
+
 from tqdm import tqdm
 
+from model.interface import outputs
 from service.benchmark.client import AddressError, Connection, Reply, Target
 from service.http.forms import MEDIA_TYPES
 from service.metrics import STAGES
@@ -158,16 +163,26 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
             raise argparse.ArgumentTypeError(f"{text!r}; expected seconds, such as 10")
         return float(text)
 
+    def key(text: str) -> str:
+        if not text.isprintable():
+            raise argparse.ArgumentTypeError("expected a key without line breaks or other control characters")
+        return text
+
+    def file(text: str) -> Path:
+        if not text:
+            raise argparse.ArgumentTypeError("expected a path, got ''")
+        return Path(text)
+
     parser = argparse.ArgumentParser(prog="python -m service.benchmark", description=__doc__)
     parser.epilog = "Example: uv run python -m service.benchmark http://127.0.0.1:8000 --image street.jpg"
     add = parser.add_argument
     add("url", metavar="URL", help="the running service: http://HOST:PORT")
-    add("--image", type=Path, required=True, metavar="FILE", help="the image that every request sends")
+    add("--image", type=file, required=True, metavar="FILE", help="the image that every request sends")
     add("--concurrency", type=counts, default=[1, 8, 32], metavar="N,...", help="numbers of clients (1,8,32)")
     add("--duration", type=seconds, default=10.0, metavar="SECONDS", help="length of each measurement (10)")
     add("--accept", choices=MEDIA_TYPES, default=MEDIA_TYPES[0], help="form of the answer (JSON)")
-    add("--api-key", metavar="KEY", help="where the service needs one")
-    add("--json", type=Path, metavar="FILE", help="file for the figures")
+    add("--api-key", type=key, metavar="KEY", help="where the service needs one")
+    add("--json", type=file, metavar="FILE", help="file for the figures")
     return parser.parse_args(words)
 
 
@@ -186,19 +201,24 @@ def read(path: Path) -> bytes:
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status."""
     arguments = parse(words)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if arguments.json:
+            outputs.check_file(arguments.json, [arguments.image])
         target = Target(arguments.url, arguments.accept, arguments.api_key)
         loads = asyncio.run(run(target, read(arguments.image), arguments.concurrency, arguments.duration))
-        print("\n".join([heading(), *map(row, loads)]))  # noqa: T201
         if arguments.json:
             report = {"url": target.url, "image": arguments.image.name, "accept": arguments.accept}
-            arguments.json.write_text(json.dumps({**report, "loads": [asdict(load) for load in loads]}, indent=1))
-    except (OSError, AddressError, BenchmarkError) as error:
+            content = {**report, "loads": [asdict(load) for load in loads]}
+            outputs.write(arguments.json, json.dumps(content, indent=1) + "\n")
+        print("\n".join([heading(), *map(row, loads)]))  # noqa: T201
+        outputs.flush()
+    except (OSError, AddressError, BenchmarkError, outputs.OutputError) as error:
         print(f"error: {error}{'' if str(error).endswith('.') else '.'}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         print("error: interrupted; nothing is written.", file=sys.stderr)  # noqa: T201
-        return 1
+        return 130
     if not all(load.statuses.get("200") for load in loads):
         print("error: not every load had an answer with 200; see its statuses.", file=sys.stderr)  # noqa: T201
         return 1

@@ -15,11 +15,19 @@ before it goes, and is replaced when it has no worker for half a minute. For how
 """
 
 import argparse
+import re
 import sys
 
 from service import preflight
 from service import settings as settings_module
 from service.settings import SettingsError
+
+
+def count(text: str) -> int:
+    """A number of replicas, for an argument's `type`."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 to 999999")
+    return int(text)
 
 
 def main() -> int:
@@ -28,7 +36,7 @@ def main() -> int:
         prog="python -m service.ray_serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--max-replicas", type=int, help="most replicas (default: as many as the cluster has room for now)"
+        "--max-replicas", type=count, help="most replicas (default: as many as the cluster has room for now)"
     )
     args = parser.parse_args()
     try:
@@ -53,6 +61,9 @@ def main() -> int:
     except (replica.DeployError, ConnectionError, ray.exceptions.RayError) as error:
         print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)  # noqa: T201
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201
+        return 130
     print(f"upsnet answers on port {settings.port} of each host with a replica")  # noqa: T201
     return 0
 

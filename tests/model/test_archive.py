@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import tomllib
 import zipfile
@@ -58,6 +59,20 @@ def test_eager_scripted_and_reloaded_agree_bit_by_bit(tiny_checkpoint: Path, tmp
     for name in answers[0]._fields:
         assert torch.equal(getattr(answers[0], name), getattr(answers[1], name)), name
         assert torch.equal(getattr(answers[0], name), getattr(answers[2], name)), name
+
+
+def test_a_full_disk_leaves_the_old_archive(tiny_archive: Path, tmp_path: Path) -> None:
+    """And the process: torch ends it where it writes the file itself."""
+    scripted, metadata = archive.load(tiny_archive)
+    (tmp_path / "old.pt").write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            archive.save(scripted, metadata, tmp_path / "old.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.pt", "old")]
 
 
 def test_a_network_is_scripted_to_run_as_an_archive_does() -> None:

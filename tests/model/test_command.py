@@ -1,13 +1,16 @@
 """How commands end, and what their arguments take. Each command is also typed in the tests of its own module."""
 
 import argparse
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from model.archive import ArchiveError
 from model.checkpoint import CheckpointError
@@ -16,6 +19,7 @@ from model.command import (
     add_device,
     check_output_file,
     check_output_folder,
+    need,
     new_parser,
     not_negative,
     number,
@@ -85,6 +89,48 @@ def test_short_memory_is_one_line(shortage: Exception, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert said.startswith(f"error: {type(shortage).__name__}")
     assert said.endswith(". Memory is short: use a smaller size, or fewer at a time.\n")
+
+
+@pytest.mark.parametrize(
+    "unwritten",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 987904 vs 987792\nframe #0: c10"),
+    ],
+)
+def test_a_disk_that_is_full_for_a_library_is_one_line(
+    unwritten: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(unwritten) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {type(unwritten).__name__}: ")
+    assert said.endswith(". A file could not be written: is the disk full?\n")
+    assert said.count("\n") == 1
+
+
+def test_a_missing_extra_is_one_line_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "This needs pycocotools, of the extra `train`. Install it with `uv sync --extra train`."
+    assert ends(ModuleNotFoundError("No module named 'pycocotools'", name="pycocotools")) == 1
+    assert capsys.readouterr().err == f"error: {line}\n"
+    with pytest.raises(ModuleNotFoundError):
+        run(lambda: ends(ModuleNotFoundError("No module named 'lost'", name="lost")))
+    need("pycocotools")
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(CommandError, match=re.escape(line)):
+        need("pycocotools")
+
+
+def test_an_interrupt_while_torch_is_imported_leaves_no_trace() -> None:
+    """Each command lets the signal end the process until `run` begins."""
+    for name in ("predict", "export", "convert", "benchmark"):
+        spec = importlib.util.find_spec(f"model.{name}")
+        assert spec and spec.origin
+        path = Path(spec.origin)
+        text = (path.with_name("__main__.py") if path.name == "__init__.py" else path).read_text()
+        before = text.split("\nfrom model")[0].split("\nimport torch")[0]
+        assert "signal.signal(signal.SIGINT, signal.SIG_DFL)" in before, name
 
 
 PROGRAM = "from model.command import run\nrun(lambda: print({what}))"

@@ -63,3 +63,20 @@ def test_wrong_words_are_refused_with_a_reason(
     assert typed("model.export", *words) == status
     assert part in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_output_is_looked_at_first(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the checkpoint is read, which is not there."""
+    words = [str(tmp_path / "no.safetensors"), "--out"]
+    (tmp_path / "file").touch()
+    for name, part in ((".", "is a folder"), ("file/x.pt", "is no folder"), ("/proc/x.pt", "cannot be written")):
+        assert typed("model.export", *words, str(tmp_path / name)) == 1
+        said = capsys.readouterr().err
+        assert part in said
+        assert said.count("\n") == 1
+    assert typed("model.export", str(tmp_path / "file"), "--out", str(tmp_path / "file")) == 1
+    assert "file is read by this command too" in capsys.readouterr().err
+    assert typed("model.export", str(tiny_checkpoint), "--out", str(tiny_checkpoint)) == 2
+    assert "an archive is a .pt file" in capsys.readouterr().err

@@ -69,6 +69,12 @@ def test_sizes_are_height_and_width() -> None:
         (["x", "--size", "8"], "--size: expected HEIGHTxWIDTH, each at least 32, such as 800x1333; got '8'"),
         (["x", "--size", "800x31"], "expected HEIGHTxWIDTH"),
         (["x", "--size", "800x600x3"], "expected HEIGHTxWIDTH"),
+        (["x", "--size", "800x65536"], "no image has a side over 65535; got '800x65536'"),
+        (["x", "--threads", "100000"], "--threads: expected a whole number from 1 to 1024, got '100000'"),
+        (["x", "--batch", ""], "--batch: expected a whole number above 0, got ''"),
+        (["x", "--against", ""], "--against: expected plain, peers, or plain,peers; got ''"),
+        (["x", "--json", ""], "--json: expected a path, got ''"),
+        ([""], "give an archive or a configuration, or --part without one"),
         (["x", "--against", "magic"], "--against: expected plain, peers, or plain,peers; got 'magic'"),
         ([], "give an archive or a configuration, or --part without one"),
         (["x", "--part", "deformable"], "give an archive or a configuration, or --part without one"),
@@ -93,3 +99,16 @@ def test_bad_usage_exits_with_2(wrong: list[str], part: str, capsys: pytest.Capt
 def test_a_known_mistake_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("model.benchmark", *words, "--size", "64x96", "--device", "cpu") == 1
     assert capsys.readouterr().err == line
+
+
+def test_the_output_is_looked_at_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the archive, which is not there."""
+    (tmp_path / "file").touch()
+    for name, part in ((".", "is a folder"), ("file/x.json", "is no folder"), ("/proc/x.json", "cannot be written")):
+        words = ["no.pt", "--json", str(tmp_path / name)]
+        assert typed("model.benchmark", *words) == 1
+        said = capsys.readouterr().err
+        assert part in said
+        assert said.count("\n") == 1
+    assert typed("model.benchmark", str(tmp_path / "file"), "--json", str(tmp_path / "file")) == 1
+    assert "file is read by this command too" in capsys.readouterr().err

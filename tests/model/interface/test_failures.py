@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.interface.failures import is_shortage, one_line
+from model.interface.failures import is_shortage, is_unwritten, one_line
 
 LOST = """CUDA error: an illegal memory access was encountered
 CUDA kernel errors might be asynchronously reported at some other API call.
@@ -44,3 +44,9 @@ def test_the_line_that_says_what_happened_is_told(error: Exception, line: str) -
 def test_shortages_of_memory_are_known(error: Exception) -> None:
     assert is_shortage(error)
     assert not is_shortage(RuntimeError(LOST))
+
+
+def test_what_a_full_disk_makes_libraries_say_is_known() -> None:
+    assert is_unwritten(RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 128 vs 64"))
+    assert is_unwritten(Exception("Error while serializing: I/O error: No space left on device (os error 28)"))
+    assert not is_unwritten(RuntimeError("shape '[2]' is invalid for input of size 3"))

@@ -118,6 +118,43 @@ def test_a_missing_image_is_one_line() -> None:
     assert "missing.jpg cannot be read" in refused(benchmark("http://127.0.0.1:9", "--image", "missing.jpg"))
 
 
+def test_the_output_is_looked_at_first(photo: Path, tmp_path: Path) -> None:
+    """Before the service, which is not there."""
+    (tmp_path / "folder").mkdir()
+    for json_file, part in (
+        (tmp_path / "folder", "is a folder"),
+        (photo / "x.json", "is no folder"),
+        (Path("/proc/x.json"), "cannot be written"),
+        (photo, "is read by this command too"),
+    ):
+        assert part in refused(benchmark("http://127.0.0.1:9", "--image", str(photo), "--json", str(json_file)))
+    assert "cannot be reached" in refused(
+        benchmark(f"http://127.0.0.1:{free_port()}", "--image", str(photo), "--json", str(tmp_path / "new/x.json"))
+    )
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_interrupt_and_a_reader_that_has_ended_are_one_line(photo: Path) -> None:
+    async def scenario() -> list[tuple[int, str]]:
+        port = free_port()
+        words = f"-m service.benchmark http://127.0.0.1:{port} --image {photo} --concurrency 1 --duration"
+        ended = []
+        async with serving(our_server(port), port):
+            stopped = f"timeout --preserve-status -s INT 2 {sys.executable} {words} 30; exit $?"
+            closed = f"{sys.executable} {words} 0.1 | true; exit ${{PIPESTATUS[0]}}"
+            for command in (stopped, closed):
+                done = await asyncio.to_thread(
+                    subprocess.run, ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+                )
+                ended.append((done.returncode, done.stderr.splitlines()[-1]))
+                assert "Traceback" not in done.stderr
+        return ended
+
+    stopped, closed = asyncio.run(scenario())
+    assert stopped == (130, "error: interrupted; nothing is written.")
+    assert closed == (1, "error: [Errno 32] Broken pipe.")
+
+
 def test_another_server_is_one_line(photo: Path) -> None:
     with stranger(404) as (url, _):
         assert "not this service" in refused(benchmark(url, "--image", str(photo)))
@@ -129,7 +166,20 @@ def test_a_redirect_is_not_followed(photo: Path) -> None:
     assert not asked
 
 
-@pytest.mark.parametrize("words", [["--concurrency", "0"], ["--concurrency", "1,x"], ["--duration", "-1"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "1,x"],
+        ["--concurrency", ""],
+        ["--duration", "-1"],
+        ["--duration", "0.0"],
+        ["--duration", "nan"],
+        ["--duration", "inf"],
+        ["--api-key", "a\nb"],
+        ["--json", ""],
+    ],
+)
 def test_bad_usage_exits_with_2(words: list[str]) -> None:
     done = benchmark("http://127.0.0.1:9", "--image", "photo.jpg", *words)
     assert done.returncode == 2

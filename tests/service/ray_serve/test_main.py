@@ -30,6 +30,17 @@ def test_help_needs_no_ray() -> None:
     assert "--max-replicas" in run.stdout
 
 
+@pytest.mark.parametrize("most", ["0", "-1", "1.5", "many", ""])
+def test_a_number_of_replicas_that_makes_no_sense_is_bad_usage(
+    most: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ray_serve", "--max-replicas", most])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert f"--max-replicas: {most!r}; expected a whole number from 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
