@@ -1,12 +1,13 @@
 """Annotated photos in any of the forms that are read; a further form is added here."""
 
 import argparse
-import json
 from pathlib import Path
 
 from model.datasets.cityscapes import load_cityscapes
+from model.datasets.json_file import check_same_kind, read_object
 from model.datasets.panoptic_folder import load_panoptic_folder
-from model.datasets.records import AnnotationError, Annotations
+from model.datasets.records import AnnotationError, Annotations, ImageId
+from model.interface import json_fields as fields
 
 
 def add_annotations(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def load_annotations(path: Path, photos: Path, masks: Path | None = None, ids: s
         ids: FILE:KEY, a JSON object whose KEY lists the ids of the images to keep; None keeps all.
 
     Raises:
-        AnnotationError: it is neither, a file is missing, an annotation is wrong, or there is no such list of ids.
+        AnnotationError: it is neither, a file is missing, an annotation is wrong, or no image is left.
     """
     if path.is_dir():
         annotations = load_cityscapes(path, photos)
@@ -37,19 +38,41 @@ def load_annotations(path: Path, photos: Path, masks: Path | None = None, ids: s
         raise AnnotationError(f"{path} is a COCO-panoptic file: name the folder of its PNGs with --masks.")
     else:
         annotations = load_panoptic_folder(path, photos, masks)
-    return annotations.select(read_id_list(ids)) if ids else annotations
+    if not annotations.images:
+        raise AnnotationError(f"{path} has no images with annotations.")
+    return annotations if ids is None else select_listed(annotations, ids)
 
 
-def read_id_list(text: str) -> set[int]:
+def select_listed(annotations: Annotations, text: str) -> Annotations:
+    """Only the images whose ids FILE:KEY lists; others may be in the list too.
+
+    Raises:
+        AnnotationError: there is no such list, it has ids of another kind than the images, or none of theirs.
+    """
+    ids = read_id_list(text)
+    try:
+        for number in ids:
+            check_same_kind(number, annotations.images[0].id, f"--ids {text}: an id")
+    except ValueError as error:
+        raise AnnotationError(f"{error}.") from error
+    chosen = annotations.select(set(ids))
+    if not chosen.images:
+        raise AnnotationError(f"--ids {text}: none of its {len(ids)} ids is that of an image in {annotations.source}.")
+    return chosen
+
+
+def read_id_list(text: str) -> list[ImageId]:
     """Image ids from FILE:KEY, a JSON object that lists them under KEY.
 
     Raises:
         AnnotationError: the file cannot be read, or has no such list.
     """
     file, _, key = text.rpartition(":")
+    expected = "xpected FILE:KEY with a list of image ids under KEY."
     try:
-        return {int(number) for number in json.loads(Path(file).read_text(encoding="utf-8"))[key]}
-    except OSError as error:
-        raise AnnotationError(f"--ids {text}: {file} cannot be read: {error.strerror}. Expected FILE:KEY.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise AnnotationError(f"{text}: expected FILE:KEY with a list of image ids under KEY.") from error
+        listed = fields.entries(fields.get(read_object(Path(file), "such a file"), key, file), key)
+        return [fields.identity(number, f"{key}[{place}]") for place, number in enumerate(listed)]
+    except AnnotationError as error:
+        raise AnnotationError(f"--ids {text}: {error} E{expected}") from error
+    except ValueError as error:
+        raise AnnotationError(f"--ids {text}: {error}; e{expected}") from error

@@ -1,6 +1,8 @@
 """Annotated photos as records, and the pixels of their PNGs, checked against each other."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,12 @@ from model.interface.panoptic import Pixels
 
 MAX_PIXELS = 200_000_000
 """Most pixels of a photo: one on this disk is trusted further than one that a client sends."""
+
+ImageId = int | str
+"""What a data set knows an image by; in one data set all are numbers, or all are text."""
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that it cannot read."""
 
 
 class AnnotationError(CommandError):
@@ -40,13 +48,13 @@ class ImageRecord:
     """One annotated photo.
 
     Attributes:
-        id: the dataset's own id.
+        id: the dataset's own id; no other image has it.
         photo: path of the photo.
         mask: path of the PNG of segment ids.
         segments: what the photo shows; each id once.
     """
 
-    id: int
+    id: ImageId
     photo: Path
     mask: Path
     segments: tuple[SegmentRecord, ...]
@@ -57,16 +65,50 @@ class Annotations:
     """Annotated photos and their classes.
 
     Attributes:
-        categories: the data set's classes.
+        categories: the data set's classes, or those of a network that knows them all.
         images: the photos, in the file's order.
+        source: where they were read from, for messages.
     """
 
     categories: Labels
     images: tuple[ImageRecord, ...]
+    source: str = "the annotations"
 
-    def select(self, ids: set[int]) -> "Annotations":
+    def select(self, ids: Collection[ImageId]) -> "Annotations":
         """Only the images with these ids."""
-        return Annotations(self.categories, tuple(image for image in self.images if image.id in ids))
+        return replace(self, images=tuple(image for image in self.images if image.id in ids))
+
+    def relabel(self, labels: Labels) -> "Annotations":
+        """The same photos under the labels of a network, which may know more classes, in another order.
+
+        Raises:
+            AnnotationError: the network lacks a class, or its class of that id has another name or kind.
+        """
+        odd = labels.differences(self.categories)
+        if odd:
+            more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise AnnotationError(f"{self.source} and the network differ in categories: {', '.join(odd[:3])}{more}.")
+        return replace(self, categories=labels)
+
+
+def picture_names(records: Sequence[ImageRecord]) -> dict[ImageId, str]:
+    """A file name for a picture of each photo, without its ending, by image id: its path below the folder of all.
+
+    Each name is there once, and has at most about 200 bytes.
+    """
+    folder = os.path.commonpath([record.photo.parent for record in records]) if records else ""
+    names: dict[ImageId, str] = {}
+    taken = set()
+    for record in records:
+        path = "_".join(record.photo.relative_to(folder).with_suffix("").parts)
+        path = name = os.fsdecode(os.fsencode(path)[-200:])
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{path}_{number}"
+        taken.add(name)
+        names[record.id] = name
+    return names
 
 
 def rgb_to_ids(rgb: Pixels) -> NDArray[np.int32]:
@@ -79,6 +121,7 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     """(H, W) segment ids of a photo, 0 = void: exactly those of its segments.
 
     In a 16-bit PNG, as Cityscapes has them, values are ids; a value that no segment has becomes void.
+    A JPEG is refused: it changes ids.
 
     Raises:
         AnnotationError: the PNG cannot be read, has an id that no segment has, or lacks a segment's id.
@@ -86,13 +129,16 @@ def read_ids(record: ImageRecord) -> NDArray[np.int32]:
     listed = {segment.id for segment in record.segments}
     try:
         with Image.open(record.mask) as image:
+            if image.format == "JPEG":
+                raise AnnotationError(f"{record.mask} is a JPEG, which changes ids; they are in a PNG.")
             if image.mode.startswith("I"):
                 values = np.asarray(image).astype(np.int32)
-                return np.where(np.isin(values, list(listed)), values, 0).astype(np.int32)
-            if image.mode != "RGB":
+                ids = np.where(np.isin(values, list(listed)), values, 0).astype(np.int32)
+            elif image.mode == "RGB":
+                ids = rgb_to_ids(np.asarray(image))
+            else:
                 raise AnnotationError(f"{record.mask}: mode {image.mode}; ids are 8-bit RGB, R + 256 G + 65536 B.")
-            ids = rgb_to_ids(np.asarray(image))
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise AnnotationError(f"{record.mask} cannot be read: {error}") from error
     present = set(np.unique(ids).tolist()) - {0}
     if present - listed:

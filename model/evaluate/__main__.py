@@ -11,9 +11,19 @@ from typing import Any
 
 from PIL import Image
 
-from model.command import CommandError, add_archive, add_device, new_parser, not_negative, positives, run
+from model.command import (
+    CommandError,
+    add_archive,
+    add_device,
+    check_output_file,
+    check_output_folder,
+    new_parser,
+    not_negative,
+    positives,
+    run,
+)
 from model.datasets.load import add_annotations, load_annotations
-from model.datasets.records import Annotations, read_photo
+from model.datasets.records import Annotations, ImageId, picture_names, read_photo
 from model.evaluate.multi_scale import MultiScale
 from model.evaluate.scores import Analyzer, evaluate
 from model.interface.overlay import draw_overlay
@@ -34,14 +44,30 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_worst(analyzer: Analyzer, annotations: Annotations, image_pq: list[tuple[float, str]], folder: Path) -> None:
-    """Draw the ten images with the lowest PQ; the name of each file begins with it."""
+def draw_worst(analyzer: Analyzer, annotations: Annotations, image_pq: dict[ImageId, float], folder: Path) -> None:
+    """Draw the ten images with the lowest PQ; the name of each file begins with it and tells the photo's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    records = {record.photo.name: record for record in annotations.images}
-    for quality, name in sorted(image_pq)[:10]:
-        photo = read_photo(records[name])
-        picture = draw_overlay(photo, analyzer.analyze([photo])[0].panoptic, annotations.categories.colors)
-        Image.fromarray(picture).save(folder / f"{quality:05.1f}_{Path(name).stem}.png")
+    names = picture_names(annotations.images)
+    for record in sorted(annotations.images, key=lambda record: image_pq[record.id])[:10]:
+        photo = read_photo(record)
+        picture = draw_overlay(photo, analyzer.analyze([photo])[0].panoptic, analyzer.categories.colors)
+        Image.fromarray(picture).save(folder / f"{image_pq[record.id]:05.1f}_{names[record.id]}.png")
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Refuse places that the scores and the pictures cannot be written to.
+
+    Raises:
+        CommandError: so it is, or the scores would take the place of what they are computed from.
+    """
+    if args.worst:
+        check_output_folder(args.worst)
+    if args.json:
+        check_output_file(args.json)
+        ids = Path((args.ids or "").rpartition(":")[0])
+        for given in (args.archive, args.annotations, ids):
+            if given.is_file() and args.json.is_file() and args.json.samefile(given):
+                raise CommandError(f"--json {args.json} is read too: name another file to write the scores to.")
 
 
 def open_analyzer(args: argparse.Namespace) -> Analyzer:
@@ -69,9 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--flip", action="store_true", help="multi-scale testing: each view also mirrored")
     add_device(parser)
     args = parser.parse_args(argv)
+    check_outputs(args)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
-    if not annotations.images:
-        raise CommandError(f"{args.annotations} has no images to evaluate on.")
     analyzer = open_analyzer(args)
     processes = args.processes
     if processes is None:

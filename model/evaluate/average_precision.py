@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from model.datasets.records import ImageRecord
+from model.command import CommandError
+from model.datasets.records import ImageId, ImageRecord
 from model.interface.categories import Labels
 from model.predictor import Analysis
 
@@ -20,12 +22,14 @@ class EncodedInstances(NamedTuple):
     """The things of one image in COCO's form, with masks as run lengths.
 
     Attributes:
-        image: id, height and width.
-        truth: annotated things; `AveragePrecision` numbers them.
+        number: the image's id.
+        size: its height and width.
+        truth: annotated things; `AveragePrecision` numbers them and their images.
         found: detections.
     """
 
-    image: dict[str, int]
+    number: ImageId
+    size: tuple[int, int]
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
 
@@ -51,7 +55,7 @@ def encode_instances(
         x1, y1, x2, y2 = (float(side) for side in box)
         entry = {"category_id": int(category), "score": float(score), "segmentation": code}
         detections.append({**entry, "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1]})
-    return EncodedInstances({"id": record.id, "height": height, "width": width}, truth, detections)
+    return EncodedInstances(record.id, (height, width), truth, detections)
 
 
 class AveragePrecision:
@@ -59,36 +63,49 @@ class AveragePrecision:
 
     Args:
         categories: the classes, whose things are scored.
+
+    Raises:
+        CommandError: pycocotools is not installed.
     """
 
     def __init__(self, categories: Labels) -> None:
+        if find_spec("pycocotools") is None:
+            raise CommandError("AP needs pycocotools. Install it: uv sync --extra train")
         self._things = categories.things
-        self._images: list[dict[str, int]] = []
-        self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._images: list[EncodedInstances] = []
 
     def add(self, instances: EncodedInstances) -> None:
         """Add one image."""
-        self._images.append(instances.image)
-        number = instances.image["id"]
-        for entry in instances.truth:
-            self._truth.append({**entry, "id": len(self._truth) + 1, "image_id": number})
-        self._found += [{**entry, "image_id": number} for entry in instances.found]
+        self._images.append(instances)
 
     def result(self) -> dict[str, float]:
         """`box_ap` and `mask_ap`, 0-100, the mean over IoU 0.50 to 0.95; 0 without any detection or any annotation."""
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
-        if not self._found or not self._truth:
+        # pycocotools takes numbers alone as ids. Its order is that of the ids, by which it breaks ties of scores.
+        ordered = sorted(self._images, key=lambda each: (isinstance(each.number, str), each.number))
+        images: list[dict[str, int]] = []
+        annotated: list[dict[str, Any]] = []
+        detected: list[dict[str, Any]] = []
+        for number, each in enumerate(ordered, start=1):
+            height, width = each.size
+            images.append({"id": number, "height": height, "width": width})
+            for entry in each.truth:
+                annotated.append(entry)
+                entry["id"] = len(annotated)
+            for entry in [*each.truth, *each.found]:
+                entry["image_id"] = number
+            detected += each.found
+        if not detected or not annotated:
             return {"box_ap": 0.0, "mask_ap": 0.0}
         scores = {}
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             truth = COCO()
             categories = self._things.to_json()
-            truth.dataset = {"info": {}, "images": self._images, "annotations": self._truth, "categories": categories}
+            truth.dataset = {"info": {}, "images": images, "annotations": annotated, "categories": categories}
             truth.createIndex()
-            found = truth.loadRes(self._found)
+            found = truth.loadRes(detected)
             for name, kind in (("box_ap", "bbox"), ("mask_ap", "segm")):
                 scorer = COCOeval(truth, found, kind)
                 scorer.evaluate()

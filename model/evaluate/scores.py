@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.command import CommandError
-from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.datasets.records import Annotations, ImageId, ImageRecord, check_same_size, read_ids, read_photo
 from model.evaluate.average_precision import AveragePrecision, EncodedInstances, encode_instances
 from model.evaluate.panoptic_quality import PanopticQuality, SegmentMap
 from model.interface.categories import Labels
@@ -37,13 +36,13 @@ class ImageScores:
     """What one image adds to the scores.
 
     Attributes:
-        name: file name of the photo.
+        number: the image's id.
         quality: matched and unmatched segments of each category.
         confusion: (S, S) number of pixels by true and found semantic class.
         instances: things, annotated and found, for AP; None where AP is not wanted.
     """
 
-    name: str
+    number: ImageId
     quality: PanopticQuality
     confusion: NDArray[np.int64]
     instances: EncodedInstances | None
@@ -64,15 +63,15 @@ def score_image(record: ImageRecord, found: Analysis, categories: Labels, with_a
     )
     quality = PanopticQuality()
     quality.add(truth, to_segment_map(found.panoptic))
-    semantic = np.full(ids.shape, 255, np.int64)
+    semantic = np.full(ids.shape, -1, np.int64)
     for segment in record.segments:
         semantic[ids == segment.id] = categories.index[segment.category_id]
     classes = len(categories)
-    valid = (semantic != 255) & (found.semantic < classes)
+    valid = (semantic >= 0) & (found.semantic < classes)
     pairs = semantic[valid] * classes + found.semantic[valid]
     confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     instances = encode_instances(record, ids, found, categories) if with_ap else None
-    return ImageScores(record.photo.name, quality, confusion, instances)
+    return ImageScores(record.id, quality, confusion, instances)
 
 
 class Evaluation:
@@ -83,7 +82,7 @@ class Evaluation:
         with_ap: whether box and mask AP are computed too, for which pycocotools is needed.
 
     Attributes:
-        image_pq: PQ and file name of each image.
+        image_pq: PQ of each image, by its id.
     """
 
     def __init__(self, categories: Labels, with_ap: bool = True) -> None:
@@ -91,12 +90,12 @@ class Evaluation:
         self.quality = PanopticQuality()
         self.confusion = np.zeros((len(categories), len(categories)), np.int64)
         self.average_precision = AveragePrecision(categories) if with_ap else None
-        self.image_pq: list[tuple[float, str]] = []
+        self.image_pq: dict[ImageId, float] = {}
 
     def add(self, image: ImageScores) -> None:
         """Count one image."""
         self.quality = self.quality + image.quality
-        self.image_pq.append((image.quality.average(self.categories.ids)["pq"], image.name))
+        self.image_pq[image.number] = image.quality.average(self.categories.ids)["pq"]
         self.confusion += image.confusion
         if self.average_precision and image.instances:
             self.average_precision.add(image.instances)
@@ -135,18 +134,16 @@ def evaluate(
 
     Args:
         analyzer: the network; it gets one photo at a time, in this process.
-        annotations: the data set.
+        annotations: the data set; its classes may be in another order than the network's, or fewer.
         with_ap: whether box and mask AP are computed too.
         progress: whether a progress bar is shown.
         processes: number of processes that score the answers; with 0, a thread does it.
 
     Raises:
-        CommandError: archive and annotations differ in categories.
+        CommandError: the annotations have a class that is none of the network's, or AP needs what is not installed.
     """
-    labels, wanted = analyzer.categories, annotations.categories
-    odd = sorted(set(zip(labels.ids, labels.names, strict=True)) ^ set(zip(wanted.ids, wanted.names, strict=True)))
-    if odd:
-        raise CommandError(f"Archive and annotations differ in categories: {odd[:5]}. Evaluate on the archive's own.")
+    labels = analyzer.categories
+    annotations = annotations.relabel(labels)
     evaluation = Evaluation(labels, with_ap)
     pool: Executor = ThreadPoolExecutor(1)
     if processes:

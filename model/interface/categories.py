@@ -7,6 +7,8 @@ from functools import cached_property
 from importlib import resources
 from typing import Any
 
+from model.interface import json_fields as fields
+
 
 @dataclass(frozen=True)
 class Category:
@@ -78,32 +80,55 @@ class Labels:
         """The things alone; class k of the detection heads is things[k - 1], class 0 the background."""
         return Labels(tuple(category for category in self if category.isthing))
 
+    def differences(self, others: "Labels") -> list[str]:
+        """Why categories of others are none of these, a reason each; empty where all are, by id, name and kind."""
+        reasons = []
+        for other in others:
+            own = self[self.index[other.id]] if other.id in self.index else None
+            if own is None:
+                reasons.append(f"category {other.id} ({other.name}) is unknown")
+            elif own.name != other.name:
+                reasons.append(f"category {other.id} is {other.name}, and not {own.name}")
+            elif own.isthing != other.isthing:
+                kinds = ("thing", "stuff") if other.isthing else ("stuff", "thing")
+                reasons.append(f"category {other.id} ({other.name}) is {kinds[0]}, and not {kinds[1]}")
+        return reasons
+
     def to_json(self) -> list[dict[str, Any]]:
         """As the `categories` of a COCO-panoptic file."""
         return [category.to_json() for category in self]
 
 
-def parse(entries: Iterable[dict[str, Any]]) -> Labels:
+def parse(entries: Iterable[Any]) -> Labels:
     """Labels from the `categories` of a COCO-panoptic file.
 
     Stuff keeps the file's order, and so do things. A missing colour is made from the id.
 
     Raises:
-        ValueError: an entry lacks a field, or two share an id.
+        ValueError: an entry lacks a field or has a wrong one, or two share an id.
     """
-    categories = []
-    for entry in entries:
-        try:
-            number = int(entry["id"])
-            red, green, blue = entry.get("color") or _spread_color(number)
-            color = (int(red), int(green), int(blue))
-            categories.append(Category(number, str(entry["name"]), bool(entry["isthing"]), color))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"category {entry!r} needs id, name, isthing and, if any, an RGB color") from error
-    labels = Labels(tuple(sorted(categories, key=lambda category: category.isthing)))
+    parsed = [_category(entry, f"categories[{place}]") for place, entry in enumerate(entries)]
+    labels = Labels(tuple(sorted(parsed, key=lambda category: category.isthing)))
     if len(labels.index) < len(labels):
         raise ValueError(f"category ids {sorted(i for i in labels.index if labels.ids.count(i) > 1)} appear twice")
     return labels
+
+
+def _category(entry: Any, place: str) -> Category:
+    try:
+        number = fields.whole(fields.get(entry, "id", place), f"{place}: id")
+        what = f"category {number}"
+        name, isthing = fields.get(entry, "name", what), fields.get(entry, "isthing", what)
+    except ValueError as error:
+        raise ValueError(f"{error}; a category needs id, name, isthing and, if any, an RGB color") from error
+    name, isthing = fields.text(name, f"{what}: name"), fields.flag(isthing, f"{what}: isthing")
+    color = entry.get("color")
+    if color is None or color == []:
+        return Category(number, name, isthing, _spread_color(number))
+    if not isinstance(color, list | tuple) or len(color) != 3:
+        raise ValueError(f"{what}: color is {fields.show(color)}; expected three numbers from 0 to 255")
+    red, green, blue = (fields.whole(part, f"{what}: a part of color", 0, 255) for part in color)
+    return Category(number, name, isthing, (red, green, blue))
 
 
 def load(name: str) -> Labels:

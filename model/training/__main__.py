@@ -15,7 +15,7 @@ import torch
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError, new_parser, number, positive, run
 from model.datasets.load import add_annotations, load_annotations
-from model.datasets.records import Annotations, ImageRecord
+from model.datasets.records import Annotations, ImageId, ImageRecord
 from model.interface.categories import Labels
 from model.network.upsnet import UPSNet
 from model.training.dataset import PanopticDataset
@@ -58,12 +58,12 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def read_validation(args: argparse.Namespace) -> Validation | None:
-    """The scorer of each checkpoint; None where no photos are named for it."""
+def read_validation(args: argparse.Namespace, labels: Labels) -> Validation | None:
+    """The scorer of each checkpoint, under the labels that are trained; None where no photos are named for it."""
     if args.val_annotations is None:
         return None
     photos, masks = args.val_images or args.images, args.val_masks or args.masks
-    return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids))
+    return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids).relabel(labels))
 
 
 def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
-    outlines = load_outlines(args.instances, annotations.categories) if args.instances else None
+    outlines = load_outlines(args.instances, annotations) if args.instances else None
+    validation = read_validation(args, annotations.categories)
     annotations = with_objects(annotations, outlines)
     processes = join(args.device)
     recipe = RECIPES[args.config]().for_processes(processes.count)
@@ -99,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
     )
     network = network.to(processes.device)
-    trainer = Trainer(checkpoint, network, dataset, recipe, args.out, processes, read_validation(args))
+    trainer = Trainer(checkpoint, network, dataset, recipe, args.out, processes, validation)
     if trainer.resume() and processes.is_first:
         print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
     try:
@@ -110,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.out}/checkpoint.safetensors: {trainer.done_steps} steps, {trainer.seconds / 60:.1f} minutes")  # noqa: T201
 
 
-def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | None) -> Annotations:
+def with_objects(annotations: Annotations, outlines: dict[ImageId, list[Outline]] | None) -> Annotations:
     """The photos with a thing that is no crowd: the others teach the box head nothing (quirk Q18).
 
     Raises:
@@ -126,7 +127,7 @@ def with_objects(annotations: Annotations, outlines: dict[int, list[Outline]] | 
     kept = tuple(image for image in annotations.images if useful(image))
     if not kept:
         raise CommandError("No photo has a thing that is no crowd: there is nothing to train on.")
-    return Annotations(annotations.categories, kept)
+    return replace(annotations, images=kept)
 
 
 if __name__ == "__main__":

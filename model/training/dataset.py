@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from model import ops
-from model.datasets.records import Annotations, ImageRecord, check_same_size, read_ids, read_photo
+from model.datasets.records import Annotations, ImageId, ImageRecord, check_same_size, read_ids, read_photo
 from model.interface.panoptic import Pixels
 from model.interface.scale import padded_side, scaled_side, test_scale
 from model.network.images import ImageTransform
@@ -109,7 +109,7 @@ class PanopticDataset:
         annotations: Annotations,
         recipe: Recipe,
         transform: ImageTransform,
-        outlines_of: dict[int, list[Outline]] | None = None,
+        outlines_of: dict[ImageId, list[Outline]] | None = None,
     ) -> None:
         self.annotations = annotations
         self.recipe = recipe

@@ -1,6 +1,5 @@
 """Boxes and polygons of a COCO instances file, which the published networks were trained on."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +8,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from model.datasets.records import AnnotationError
+from model.datasets.json_file import image_id, read_object
+from model.datasets.records import AnnotationError, Annotations, ImageId
+from model.interface import json_fields as fields
 from model.interface.categories import Labels
+
+KIND = "a COCO instances file"
+SIZE = ("width", "height")
 
 
 class Outline(NamedTuple):
@@ -29,42 +33,88 @@ class Outline(NamedTuple):
     polygons: list[list[float]]
 
 
-def load_outlines(path: Path, labels: Labels) -> dict[int, list[Outline]]:
+def load_outlines(path: Path, annotations: Annotations) -> dict[ImageId, list[Outline]]:
     """The usable things of each photo, by image id.
 
     Args:
         path: COCO instances JSON.
-        labels: the classes of the data set.
+        annotations: the photos that it describes once more, and the classes of the data set.
 
     Raises:
-        AnnotationError: it is no such JSON, or a thing that is no crowd has no polygons.
+        AnnotationError: it is no such JSON, its ids or classes are not those of the annotations, or an entry is wrong.
     """
+    content = read_object(path, KIND, ("images", "annotations"))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-        outlines: dict[int, list[Outline]] = {number: [] for number in sizes}
-        for entry in content["annotations"]:
-            outline = _outline(entry, labels.things, *sizes[entry["image_id"]])
+        _check_names(content.get("categories", []), annotations.categories)
+        sizes = _sizes(content, annotations)
+        outlines: dict[ImageId, list[Outline]] = {number: [] for number in sizes}
+        for place, entry in enumerate(fields.entries(content["annotations"], "annotations")):
+            what = f"annotations[{place}]"
+            number = image_id(entry, "image_id", what, next(iter(sizes), None))
+            if number not in sizes:
+                raise ValueError(f"{what} is of image {fields.show(number)}, which is not listed in images")
+            outline = _outline(entry, what, annotations.categories.things, *sizes[number])
             if outline:
-                outlines[entry["image_id"]].append(outline)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise AnnotationError(f"{path} is not a COCO instances file: {reason}") from error
+                outlines[number].append(outline)
+    except ValueError as error:
+        raise AnnotationError(f"{path}: {error}.") from error
     return outlines
 
 
-def _outline(entry: dict[str, Any], things: Labels, width: int, height: int) -> Outline | None:
-    crowd = bool(entry.get("iscrowd", 0))
-    polygons = []
-    if not crowd:
-        if not isinstance(entry["segmentation"], list):
-            raise ValueError(f"annotation {entry['id']} is no crowd and has no polygons")
-        polygons = [ring for ring in entry["segmentation"] if len(ring) >= 6]
-    x, y, w, h = entry["bbox"]
+def _check_names(categories: Any, labels: Labels) -> None:
+    """Refuse a file whose class of some id has another name than the data set's."""
+    names = dict(zip(labels.ids, labels.names, strict=True))
+    for place, entry in enumerate(fields.entries(categories, "categories")):
+        what = f"categories[{place}]"
+        number = fields.whole(fields.get(entry, "id", what), f"{what}: id")
+        if names.get(number, entry.get("name")) != entry.get("name"):
+            raise ValueError(f"category {number} is {fields.show(entry.get('name'))}, and not {names[number]}")
+
+
+def _sizes(content: dict[str, Any], annotations: Annotations) -> dict[ImageId, tuple[int, int]]:
+    """Width and height of each listed image."""
+    sizes: dict[ImageId, tuple[int, int]] = {}
+    other = annotations.images[0].id if annotations.images else None
+    for place, entry in enumerate(fields.entries(content["images"], "images")):
+        what = f"images[{place}]"
+        number = image_id(entry, "id", what, other)
+        if number in sizes:
+            raise ValueError(f"image {fields.show(number)} is listed twice in images")
+        width, height = (fields.whole(fields.get(entry, name, what), f"{what}: {name}", 1) for name in SIZE)
+        sizes[number] = (width, height)
+    return sizes
+
+
+def _outline(entry: dict[str, Any], what: str, things: Labels, width: int, height: int) -> Outline | None:
+    if "segments_info" in entry:
+        raise ValueError(f"{what} has segments_info; expected {KIND}, with boxes and outlines")
+    category = fields.whole(fields.get(entry, "category_id", what), f"{what}: category_id")
+    if category not in things.index:
+        raise ValueError(f"{what} has category {category}, which is no thing of the data set")
+    crowd, ignored = (fields.flag(entry.get(name, 0), f"{what}: {name}") for name in ("iscrowd", "ignore"))
+    polygons = [] if crowd else _polygons(entry, what)
+    box = fields.entries(fields.get(entry, "bbox", what), f"{what}: bbox")
+    if len(box) != 4:
+        raise ValueError(f"{what}: bbox has {len(box)} numbers; expected x, y, width and height")
+    x, y, w, h = (fields.real(value, f"{what}: a number of bbox") for value in box)
     x1, y1 = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     x2, y2 = min(x + max(w - 1, 0.0), width - 1.0), min(y + max(h - 1, 0.0), height - 1.0)
-    usable = entry["area"] > 0 and x2 > x1 and y2 > y1 and not entry.get("ignore", 0) and (polygons or crowd)
-    return Outline(things.index[entry["category_id"]] + 1, (x1, y1, x2, y2), crowd, polygons) if usable else None
+    area = fields.real(fields.get(entry, "area", what), f"{what}: area")
+    usable = area > 0 and x2 > x1 and y2 > y1 and not ignored and (polygons or crowd)
+    return Outline(things.index[category] + 1, (x1, y1, x2, y2), crowd, polygons) if usable else None
+
+
+def _polygons(entry: dict[str, Any], what: str) -> list[list[float]]:
+    """The rings of a thing that have three points or more."""
+    rings = fields.get(entry, "segmentation", what)
+    if not isinstance(rings, list):
+        raise ValueError(f"{what} is no crowd and has no polygons")
+    for ring in rings:
+        for value in fields.entries(ring, f"{what}: a polygon"):
+            fields.real(value, f"{what}: a number of a polygon")
+        if len(ring) % 2:
+            raise ValueError(f"{what}: a polygon has {len(ring)} numbers; expected pairs")
+    return [ring for ring in rings if len(ring) >= 6]
 
 
 def flip(outline: Outline, width: int) -> Outline:

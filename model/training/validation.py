@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from model.datasets.records import Annotations, read_photo
+from model.datasets.records import Annotations, picture_names, read_photo
 from model.evaluate.scores import evaluate
 from model.interface.categories import Labels
 from model.interface.overlay import draw_overlay
@@ -40,7 +40,7 @@ class Validation:
     """Scores a network on photos that it is not trained on.
 
     Args:
-        annotations: the photos to score on, annotated.
+        annotations: the photos to score on, annotated, under the labels that the network is trained on.
     """
 
     def __init__(self, annotations: Annotations) -> None:
@@ -54,7 +54,8 @@ class Validation:
         scores["miou"] = result["miou"]
         history.add_scores(step, scores)
         print(f"\nstep {step}: " + ", ".join(f"{name} {score:.1f}" for name, score in scores.items()))  # noqa: T201
+        names = picture_names(self.annotations.images)
         for record in self.annotations.images[:PICTURES]:
             photo = read_photo(record)
             picture = draw_overlay(photo, analyzer.analyze([photo])[0].panoptic, self.annotations.categories.colors)
-            history.add_picture(step, record.photo.stem, picture)
+            history.add_picture(step, names[record.id], picture)

@@ -1,5 +1,6 @@
 """A COCO-panoptic folder of one photo, 4 pixels wide: a car over a road."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -33,3 +34,18 @@ def write_folder(
     }
     (folder / "a.json").write_text(json.dumps(content))
     return folder / "a.json", folder / "photos", folder / "masks"
+
+
+def write_cities(folder: Path, *cities: str) -> tuple[Path, Path, Path]:
+    """A photo in each city's folder; all have the same file name."""
+    path, photos, masks = write_folder(folder, [CAR, ROAD])
+    content = {"images": [], "annotations": [], "categories": LABELS.to_json()}
+    for number, city in enumerate(cities, start=1):
+        for files in (photos, masks):
+            (files / city).mkdir()
+            (files / city / "1.png").write_bytes((files / "a.png").read_bytes())
+        content["images"].append({"id": number, "file_name": f"{city}/1.png"})
+        segments = copy.deepcopy([CAR, ROAD])
+        content["annotations"].append({"image_id": number, "file_name": f"{city}/1.png", "segments_info": segments})
+    path.write_text(json.dumps(content))
+    return path, photos, masks

@@ -1,5 +1,6 @@
 """Cityscapes' own folders, in small."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def test_a_split_reads_as_it_was_downloaded(tmp_path: Path) -> None:
     annotations = load_cityscapes(*write_city(tmp_path))
     assert annotations.categories == categories.load("cityscapes")
     (record,) = annotations.images
+    assert (record.id, annotations.source) == ("aachen_000000_000019", str(tmp_path / "gtFine/val"))
     cars = [SegmentRecord(26000, 26, False), SegmentRecord(26001, 26, False)]
     assert list(record.segments) == [SegmentRecord(7, 7, False), SegmentRecord(24, 24, True), *cars]
     ids = read_ids(record)
@@ -67,6 +69,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         load_cityscapes(photos, photos)
     next(photos.glob("*/*.png")).unlink()
     with pytest.raises(AnnotationError, match=r"000019_leftImg8bit\.png does not exist"):
+        load_cityscapes(truth, photos)
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    truth, photos = write_city(tmp_path)
+    for folder in (truth, photos):
+        shutil.copytree(folder / "aachen", folder / "bonn")
+    with pytest.raises(AnnotationError, match=r"bonn/\S+: \S+/aachen/aachen_000000_000019\S+ has the same name"):
         load_cityscapes(truth, photos)
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from model.datasets import records
-from model.datasets.records import AnnotationError, Annotations, ImageRecord, SegmentRecord, read_ids
+from model.datasets.records import AnnotationError, Annotations, ImageRecord, SegmentRecord, picture_names, read_ids
 from model.interface import categories
 from model.interface.codec import encode_png
 from tests.ids import ids_to_rgb
@@ -43,6 +43,25 @@ def test_ids_are_those_of_the_segments(tmp_path: Path, ids: tuple[int, ...], par
         read_ids(record(tmp_path, *ids))
 
 
+def test_an_id_that_sixteen_bits_lack_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[7, 26_001, 3]], np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(AnnotationError, match=r"a\.png: id 70000 is in the JSON and not in the PNG"):
+        read_ids(record(tmp_path, 7, 70_000))
+
+
+def test_a_jpeg_is_no_png(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png", "JPEG")
+    with pytest.raises(AnnotationError, match=r"a\.png is a JPEG, which changes ids"):
+        read_ids(record(tmp_path))
+
+
+def test_a_png_of_too_many_pixels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(AnnotationError, match=r"a\.png cannot be read: Image size .* exceeds limit"):
+        read_ids(record(tmp_path))
+
+
 def test_a_png_of_a_palette_is_refused(tmp_path: Path) -> None:
     Image.new("P", (3, 2)).save(tmp_path / "a.png")
     with pytest.raises(AnnotationError, match=r"a\.png: mode P; ids are 8-bit RGB"):
@@ -68,3 +87,33 @@ def test_selected_images_keep_their_order(tmp_path: Path) -> None:
     images = tuple(ImageRecord(number, tmp_path, tmp_path, ()) for number in (5, 2, 9))
     annotations = Annotations(categories.load("camvid"), images)
     assert annotations.select({9, 5, 1}).images == (images[0], images[2])
+
+
+def test_a_network_may_know_more_classes_in_another_order(tmp_path: Path) -> None:
+    labels = categories.load("camvid")
+    fewer = categories.parse([{**labels[3].to_json(), "color": None}, labels[0].to_json()])
+    annotations = Annotations(fewer, (ImageRecord(1, tmp_path, tmp_path, ()),), "val.json")
+    assert annotations.relabel(labels) == Annotations(labels, annotations.images, "val.json")
+    with pytest.raises(
+        AnnotationError, match=r"^val\.json and the network differ in categories: category \d+ \(\w+\) "
+    ):
+        Annotations(labels, annotations.images, "val.json").relabel(fewer)
+
+
+def test_of_many_differences_three_are_told() -> None:
+    with pytest.raises(AnnotationError, match=r"^the annotations and the network differ .*, and \d+ more\.$") as error:
+        Annotations(categories.load("coco"), ()).relabel(categories.load("camvid"))
+    assert str(error.value).count("category") == 3
+
+
+def test_pictures_have_the_names_of_their_paths(tmp_path: Path) -> None:
+    def names(*photos: str) -> list[str]:
+        records = [ImageRecord(i, tmp_path / photo, tmp_path, ()) for i, photo in enumerate(photos)]
+        return list(picture_names(records).values())
+
+    assert names() == []
+    assert names("a/0001.jpg") == ["0001"]
+    assert names("a/0001.jpg", "b/0001.jpg", "b/c/0001.jpg") == ["a_0001", "b_0001", "b_c_0001"]
+    assert names("a.jpg", "a.png", "a_2.jpg", "a.b.jpg") == ["a", "a_2", "a_2_2", "a.b"]
+    (long, _) = names("x" * 100 + "/" + "ß" * 120 + ".jpg", "a.jpg")
+    assert len(long.encode()) == 200

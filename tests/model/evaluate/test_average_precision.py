@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.command import CommandError
 from model.datasets.records import ImageRecord, SegmentRecord
+from model.evaluate import average_precision
 from model.evaluate.average_precision import AveragePrecision, encode_instances, paste
 from model.predictor import Analysis
 from tests.model.datasets.folder import LABELS
@@ -62,6 +64,29 @@ def test_stuff_is_no_instance() -> None:
         (26, 900.0, [20.0, 10.0, 30.0, 30.0])
     ]
     assert [(entry["category_id"], entry["bbox"]) for entry in encoded.found] == [(26, [20, 10, 30, 30])]
+
+
+def test_images_are_told_apart_by_text_too_and_ties_go_by_id() -> None:
+    """A wrong detection among right ones of one score: AP depends on which of them comes first."""
+    right, wrong = detection((20, 10, 49, 39)), detection((0, 50, 5, 59))
+    by_number, by_text, shuffled = AveragePrecision(LABELS), AveragePrecision(LABELS), AveragePrecision(LABELS)
+    images = list(enumerate((right, wrong, right), start=1))
+    for precision, named, order in (
+        (by_number, int, (0, 1, 2)),
+        (by_text, "img {}".format, (0, 1, 2)),
+        (shuffled, int, (2, 1, 0)),
+    ):
+        for place in order:
+            number, found = images[place]
+            precision.add(encode_instances(replace(RECORD, id=named(number)), IDS, found, LABELS))
+    assert by_number.result() == by_text.result() == shuffled.result() == by_number.result()
+    assert 50 < by_number.result()["box_ap"] < 60
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(average_precision, "find_spec", lambda _: None)
+    with pytest.raises(CommandError, match=r"^AP needs pycocotools\. Install it: uv sync --extra train$"):
+        AveragePrecision(LABELS)
 
 
 def test_a_mask_is_pasted_over_its_box_and_cut_at_the_edges() -> None:

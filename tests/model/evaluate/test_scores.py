@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from model.command import CommandError
 from model.datasets.load import load_annotations
-from model.datasets.records import AnnotationError
+from model.datasets.records import AnnotationError, Annotations
 from model.evaluate.scores import Evaluation, evaluate, to_segment_map
 from model.interface import categories
 from model.interface.codec import encode_png
@@ -91,9 +90,32 @@ def test_a_photo_of_another_size_or_damaged_is_refused(tmp_path: Path, size: tup
 
 
 def test_other_categories_are_refused() -> None:
-    annotations = SimpleNamespace(categories=LABELS, images=())
-    with pytest.raises(CommandError, match=r"Archive and annotations differ in categories: \["):
-        evaluate(Layers(categories.load("camvid"), {}), annotations, progress=False)  # type: ignore[arg-type]
+    annotations = Annotations(LABELS, (), "val.json")
+    with pytest.raises(
+        CommandError, match=r"^val\.json and the network differ in categories: category 7 is road, and not"
+    ):
+        evaluate(Layers(categories.load("camvid"), {}), annotations, progress=False)
+
+
+def test_categories_in_another_order_or_fewer_score_the_same(tmp_path: Path) -> None:
+    path, photos, masks = car_above_road(tmp_path)
+    content = json.loads(path.read_text())
+    bus = {"id": 3, "name": "bus", "isthing": 1}
+    layers = Layers(categories.parse([bus, *content["categories"]]), {"car": 0.5, "road": 1.0})
+    results = []
+    for listed in (layers.categories.to_json(), content["categories"][::-1]):
+        path.write_text(json.dumps({**content, "categories": listed}))
+        results.append(evaluate(layers, load_annotations(path, photos, masks), progress=False).result())
+    assert results[0] == results[1]
+    assert results[0]["all"]["pq"] == pytest.approx(100 * (4 / 5 + 5 / 6) / 2)
+
+
+def test_each_image_has_its_quality_by_id(tmp_path: Path) -> None:
+    path, photos, masks = car_above_road(tmp_path)
+    path.write_text(path.read_text().replace('"image_id": 3', '"image_id": "x"').replace('"id": 3,', '"id": "x",'))
+    evaluation = evaluate(Layers(LABELS, {"car": 0.5}), load_annotations(path, photos, masks), progress=False)
+    assert evaluation.image_pq == {"x": pytest.approx(100 * 4 / 5 / 2)}
+    assert evaluation.result()["images"] == 1
 
 
 @pytest.mark.skipif(not (SHARED / "data/camvid").is_dir(), reason="no CamVid: name its folder in UPSNET_SHARED")

@@ -52,11 +52,64 @@ def test_a_missing_colour_is_made_from_the_id() -> None:
     assert len(set(colors)) == 9
 
 
-@pytest.mark.parametrize("fault", [{"id": "x"}, {"color": [1, 2]}, {"name": ...}])
-def test_an_entry_that_lacks_something_is_named(fault: dict[str, Any]) -> None:
-    entry = {key: value for key, value in {**CAR, **fault}.items() if value is not ...}
-    with pytest.raises(ValueError, match=r"category \{'id': .* needs id, name, isthing"):
+@pytest.mark.parametrize("name", ["id", "name", "isthing"])
+def test_an_entry_that_lacks_something_is_named(name: str) -> None:
+    entry = {key: value for key, value in CAR.items() if key != name}
+    place = r"categories\[1\]" if name == "id" else "category 26"
+    with pytest.raises(ValueError, match=f"^{place} has no {name}; a category needs id, name, isthing and, if any, an"):
         categories.parse([ROAD, entry])
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"id": "x"}, r'categories\[1\]: id is "x"; expected a whole number'),
+        ({"id": 7.5}, r"categories\[1\]: id is 7.5; expected a whole number"),
+        ({"id": True}, r"categories\[1\]: id is true; expected a whole number"),
+        ({"name": None}, "category 26: name is null; expected text"),
+        ({"isthing": "0"}, 'category 26: isthing is "0"; expected 0, 1, true or false'),
+        ({"isthing": 2}, "category 26: isthing is 2; expected 0, 1, true or false"),
+        ({"isthing": None}, "category 26: isthing is null; expected 0, 1, true or false"),
+        ({"color": "#00008e"}, 'category 26: color is "#00008e"; expected three numbers from 0 to 255'),
+        ({"color": [1, 2]}, "category 26: color is a list; expected three numbers from 0 to 255"),
+        ({"color": [1, 2, 3, 4]}, "category 26: color is a list; expected three numbers from 0 to 255"),
+        ({"color": 0}, "category 26: color is 0; expected three numbers from 0 to 255"),
+        ({"color": [0, 0, 256]}, "category 26: a part of color is 256; expected a whole number from 0 to 255"),
+        ({"color": [0, 0.5, 1]}, "category 26: a part of color is 0.5; expected a whole number from 0 to 255"),
+        ({"color": [0, 0, None]}, "category 26: a part of color is null; expected a whole number from 0 to 255"),
+    ],
+)
+def test_a_wrong_field_is_named(fault: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        categories.parse([ROAD, {**CAR, **fault}])
+
+
+@pytest.mark.parametrize("entry", [None, 7, "car", []])
+def test_an_entry_is_an_object(entry: Any) -> None:
+    with pytest.raises(ValueError, match=r"^categories\[1\] is .*; expected an object"):
+        categories.parse([ROAD, entry])
+
+
+def test_other_ways_to_write_the_same_are_taken() -> None:
+    written = {**CAR, "id": 26.0, "isthing": True, "color": [0.0, 0, "142"], "supercategory": "vehicle"}
+    assert categories.parse([written]) == categories.parse([CAR])
+    assert categories.parse([{**CAR, "color": []}]) == categories.parse([{**CAR, "color": None}])
+
+
+def test_categories_differ_in_id_name_or_kind() -> None:
+    labels = categories.parse([CAR, ROAD, PERSON])
+    same = categories.parse([{**PERSON, "color": None}, CAR])
+    assert labels.differences(same) == []
+    assert labels.differences(categories.parse([])) == []
+    others = categories.parse(
+        [{**CAR, "name": "van"}, {**ROAD, "isthing": 1}, {**PERSON, "isthing": 0}, {**CAR, "id": 3}]
+    )
+    assert labels.differences(others) == [
+        "category 24 (person) is stuff, and not thing",
+        "category 26 is van, and not car",
+        "category 7 (road) is thing, and not stuff",
+        "category 3 (car) is unknown",
+    ]
 
 
 def test_an_id_is_there_once() -> None:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model.checkpoint import Checkpoint
 from model.command import CommandError
+from model.interface import categories
 from model.training import __main__ as command
 from model.training.outlines import Outline
 from tests.model.training.street import read_street, write_street
@@ -91,10 +93,31 @@ def test_options_that_do_not_fit_are_refused(
 def test_validation_photos_are_those_of_the_run_unless_named(tmp_path: Path) -> None:
     street = write_street(tmp_path)
     options = ["--config", "camvid_demo", *street, "--out", str(tmp_path / "run")]
-    assert command.read_validation(command.parser().parse_args(options)) is None
+    assert command.read_validation(command.parser().parse_args(options), categories.load("camvid")) is None
     (tmp_path / "ids.json").write_text('{"val": [2, 3]}')
     options += ["--val-annotations", str(tmp_path / "street.json"), "--val-ids", f"{tmp_path / 'ids.json'}:val"]
-    validation = command.read_validation(command.parser().parse_args(options))
+    validation = command.read_validation(command.parser().parse_args(options), categories.load("camvid"))
     assert validation is not None
     photos = [record.photo for record in validation.annotations.images]
     assert photos == [tmp_path / "photos/2.png", tmp_path / "photos/3.png"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"id": 77, "name": "moose", "isthing": 1}, r"category 77 \(moose\) is unknown"),
+        ({"id": 1, "name": "moose", "isthing": 0}, "category 1 is moose, and not sky"),
+        ({"id": 1, "name": "sky", "isthing": 1}, r"category 1 \(sky\) is thing, and not stuff"),
+    ],
+)
+def test_validation_by_other_categories_is_refused_before_the_first_step(
+    tmp_path: Path, entry: dict[str, Any], reason: str
+) -> None:
+    street = write_street(tmp_path)
+    content = json.loads((tmp_path / "street.json").read_text())
+    content["categories"] = [one for one in content["categories"] if one["id"] != entry["id"]] + [entry]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    options = ["--config", "camvid_demo", *street, "--device", "cpu", "--out", str(tmp_path / "run"), "--steps", "1"]
+    with pytest.raises(CommandError, match=rf"/other\.json and the network differ in categories: {reason}"):
+        command.main([*options, "--val-annotations", str(tmp_path / "other.json")])
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def write_instances(folder: Path) -> Path:
 
 def test_outlines_replace_boxes_masks_and_polygons(tmp_path: Path) -> None:
     annotations = read_street(tmp_path)
-    found = outlines.load_outlines(write_instances(tmp_path), annotations.categories)
+    found = outlines.load_outlines(write_instances(tmp_path), annotations)
     assert [(outline.kind, outline.box, outline.iscrowd) for outline in found[0]] == [
         (1, (10, 20, 40, 44), False),  # a ring of two points is dropped, a box of one column is no box
         (2, (80, 0, 95, 8), True),  # cut at the photo
@@ -49,12 +50,67 @@ def test_outlines_replace_boxes_masks_and_polygons(tmp_path: Path) -> None:
     assert mask_targets(plain.boxes, plain).mean() > 0.9
 
 
-def test_a_thing_without_polygons_is_refused(tmp_path: Path) -> None:
-    annotations = read_street(tmp_path)
-    path = write_instances(tmp_path)
-    path.write_text(path.read_text().replace('"iscrowd": 1', '"iscrowd": 0'))
-    with pytest.raises(AnnotationError, match="annotation 1 is no crowd and has no polygons"):
-        outlines.load_outlines(path, annotations.categories)
+SQUARE = [10.0, 20.0, 40.0, 20.0, 40.0, 44.0, 10.0, 44.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "fault", "reason"),
+    [
+        ("annotations", {"iscrowd": 0, "segmentation": {"counts": [9]}}, " is no crowd and has no polygons"),
+        ("annotations", {"iscrowd": "1"}, ': iscrowd is "1"; expected 0, 1, true or false'),
+        ("annotations", {"ignore": None}, ": ignore is null; expected 0, 1, true or false"),
+        ("annotations", {"image_id": 7}, " is of image 7, which is not listed in images"),
+        ("annotations", {"image_id": "0"}, ': image_id is "0" where others are 0'),
+        ("annotations", {"category_id": 1}, " has category 1, which is no thing of the data set"),
+        ("annotations", {"category_id": 99}, " has category 99, which is no thing of the data set"),
+        ("annotations", {"category_id": "car"}, ': category_id is "car"; expected a whole number'),
+        ("annotations", {"bbox": [0, 0, 5]}, ": bbox has 3 numbers; expected x, y, width and height"),
+        ("annotations", {"bbox": [0, 0, None, 5]}, ": a number of bbox is null; expected a number"),
+        ("annotations", {"bbox": None}, ": bbox is null; expected a list"),
+        ("annotations", {"area": "big"}, ': area is "big"; expected a number'),
+        ("annotations", {"area": float("nan")}, ": area is NaN; expected a number"),
+        ("annotations", {"iscrowd": 0, "segmentation": [SQUARE[:-1]]}, ": a polygon has 7 numbers; expected pairs"),
+        ("annotations", {"iscrowd": 0, "segmentation": [5]}, ": a polygon is 5; expected a list"),
+        ("annotations", {"iscrowd": 0, "segmentation": [["x"] * 6]}, ': a number of a polygon is "x"; expected a num'),
+        ("annotations", {"segments_info": []}, " has segments_info; expected a COCO instances file"),
+        ("images", {"id": 2}, "image 2 is listed twice in images"),
+        ("images", {"id": "1"}, r': id is "1" where others are 0'),
+        ("images", {"width": 0}, ": width is 0; expected a whole number from 1"),
+        ("images", {"height": None}, ": height is null; expected a whole number from 1"),
+        ("categories", {"id": 9, "name": "cat"}, 'category 9 is "cat", and not car'),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_file_and_place(
+    tmp_path: Path, place: str, fault: dict[str, Any], reason: str
+) -> None:
+    annotations, path = read_street(tmp_path), write_instances(tmp_path)
+    content = {"categories": [{"id": 10, "name": "pedestrian"}, {}], **json.loads(path.read_text())}
+    content[place][1].update(fault)
+    content["categories"] = [entry for entry in content["categories"] if entry]
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=rf"/instances\.json: ({place}\[1\])?{reason}") as error:
+        outlines.load_outlines(path, annotations)
+    assert "\n" not in str(error.value)
+
+
+def test_text_is_an_id_too(tmp_path: Path) -> None:
+    annotations, path = read_street(tmp_path), write_instances(tmp_path)
+    content = json.loads(path.read_text())
+    for entry in content["images"]:
+        entry["id"] = f"city/{entry['id']}"
+    for entry in content["annotations"]:
+        entry["image_id"] = f"city/{entry['image_id']}"
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=r'images\[0\]: id is "city/0" where others are 0'):
+        outlines.load_outlines(path, annotations)
+    images = tuple(replace(record, id=f"city/{record.id}") for record in annotations.images)
+    found = outlines.load_outlines(path, replace(annotations, images=images))
+    assert {number: len(things) for number, things in found.items()} == {
+        "city/0": 2,
+        "city/1": 0,
+        "city/2": 0,
+        "city/3": 0,
+    }
 
 
 def test_a_flip_moves_boxes_and_points_and_is_its_own_inverse() -> None:
