@@ -172,8 +172,7 @@ def need(package: str) -> None:
 
 def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit. A user's mistake prints its message; any other error is a bug and shows its trace."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command lets it end the process while it imports
+    interrupts = count_interrupts()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes
     try:
@@ -190,6 +189,8 @@ def run(main: Callable[[], int | None]) -> None:
             raise  # from a library; those of the operating system say what is wrong and name the file
         end(f"error: {printable(error)}", 1)
     except Exception as error:
+        if interrupts:  # where torch calls back into Python, it makes another error of it
+            end("stopped", 130)
         if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
             end(f"error: {MISSING.format(package=error.name, extra=EXTRAS[error.name])}", 1)
         if is_shortage(error):
@@ -198,6 +199,19 @@ def run(main: Callable[[], int | None]) -> None:
             end(f"error: {printable(one_line(error))}. A file could not be written: is the disk full?", 1)
         raise
     sys.exit(status)
+
+
+def count_interrupts() -> list[int]:
+    """From now on Ctrl+C raises a KeyboardInterrupt and adds to this list; while a command imports, it ends it."""
+    signals: list[int] = []
+
+    def stop(number: int, _: object) -> NoReturn:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, stop)
+    return signals
 
 
 def end(line: str, status: int) -> NoReturn:

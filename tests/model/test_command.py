@@ -4,14 +4,17 @@ import argparse
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
+from model import archive
 from model.archive import ArchiveError
 from model.checkpoint import CheckpointError
 from model.command import (
@@ -89,6 +92,23 @@ def test_short_memory_is_one_line(shortage: Exception, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert said.startswith(f"error: {type(shortage).__name__}")
     assert said.endswith(". Memory is short: use a smaller size, or fewer at a time.\n")
+
+
+def test_an_interrupt_inside_an_operator_is_one_line(
+    tiny_archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TorchScript calls it, and raises an error of its own that quotes the network's code."""
+    network, _ = archive.load(tiny_archive)
+    monkeypatch.setattr("torch.nn.functional.conv2d", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+
+    def main() -> None:
+        with torch.inference_mode():
+            network([archive.sample_picture()])
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 @pytest.mark.parametrize(
