@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.interface import outputs
 from tests.gpu.rows import Row, table, to_json, verdict
 from tests.gpu.sections import Outcome, run_process
 
@@ -94,9 +95,7 @@ def write(path: Path, outcomes: dict[str, Outcome], dry: bool) -> None:
         seconds = round(outcome.seconds, 1)
         known["processes"][name] = {"status": outcome.status, "seconds": seconds, "told": outcome.told}
     known["rows"] = [to_json(row, dry) for row in rows_of(outcomes)]
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    outputs.write(path, json.dumps(known, indent=1) + "\n")
 
 
 def has_device() -> bool:
@@ -114,13 +113,21 @@ def section_names(text: str) -> list[str]:
     return names
 
 
+def seconds(text: str) -> float:
+    """A time, for an argument's `type`."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"expected seconds, such as 900; got {text!r}")
+    return value
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", type=section_names, default=list(SECTIONS), help="sections, comma-separated")
-    parser.add_argument("--seconds", type=float, default=900, help="limit for all of it (default: 900)")
+    parser.add_argument("--seconds", type=seconds, default=900, help="limit for all of it (default: 900)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--dry", action="store_true", help="small, on the CPU; nothing is judged")
     parser.add_argument("--run", type=section_names, help=argparse.SUPPRESS)
@@ -135,8 +142,11 @@ def main(argv: list[str] | None = None) -> int:
     dry = args.dry
     if not dry and not has_device():
         parser.error("torch finds no GPU here; --dry runs every section small, on the CPU")
-    if args.json and not args.json.parent.is_dir():
-        parser.error(f"--json: {args.json.parent} is no folder")
+    if args.json:
+        try:
+            outputs.check_file(args.json)
+        except outputs.OutputError as error:
+            parser.error(f"--json: {error}")
     outcomes = run_all(args.only, dry, args.seconds, args.json)
     rows = rows_of(outcomes)
     print("\n".join(["", *table(rows, dry), ""]))

@@ -119,3 +119,13 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         command.main(["--only", "network,speed"])
     assert "no section 'speed'; there are facts, kernels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--seconds", "nan"], ["--seconds", "0"], ["--json", "/proc/x.json"], ["--json", "/"]]
+)
+def test_what_cannot_be_done_is_bad_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--dry", *words])
+    assert stop.value.code == 2
+    assert words[0] in capsys.readouterr().err
