@@ -125,8 +125,9 @@ def _category(entry: Any, place: str) -> Category:
     color = entry.get("color")
     if color is None or color == []:
         return Category(number, name, isthing, _spread_color(number))
-    if not isinstance(color, list | tuple) or len(color) != 3:
-        raise ValueError(f"{what}: color is {fields.show(color)}; expected three numbers from 0 to 255")
+    if not isinstance(color, list) or len(color) != 3:
+        found = f"has {len(color)} parts" if isinstance(color, list) else f"is {fields.show(color)}"
+        raise ValueError(f"{what}: color {found}; expected three numbers from 0 to 255")
     red, green, blue = (fields.whole(part, f"{what}: a part of color", 0, 255) for part in color)
     return Category(number, name, isthing, (red, green, blue))
 
