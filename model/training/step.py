@@ -119,7 +119,7 @@ class TrainingStep(nn.Module):
         for sample, found in zip(samples, proposals, strict=True):
             found = drop_padding(found)
             objects, classes, proposed = sample.boxes, sample.classes, found.boxes
-            if recipe.crowd_proposals:
+            if recipe.crowd_proposals:  # quirk Q19
                 objects, classes = torch.cat([objects, sample.crowd_boxes]), torch.cat([classes, sample.crowd_classes])
             else:
                 proposed = proposed[targets.covered_share(proposed, sample.crowds) < CROWDED]
