@@ -13,6 +13,7 @@ from model import archive
 from model.command import CommandError
 from model.interface import categories
 from model.interface.categories import Labels
+from model.interface.channels import check_classes
 from model.network.backbone import unfold_norms
 from model.network.configurations import CONFIGURATIONS
 from model.network.upsnet import UPSNet
@@ -132,11 +133,16 @@ def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSN
     """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
     Raises:
-        CheckpointError: there is no such configuration.
+        CheckpointError: there is no such configuration, or no network tells these categories apart.
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
-    return CONFIGURATIONS[configuration](stuff=len(labels.stuff), things=len(labels.things), **test_scale).eval()
+    stuff, things = len(labels.stuff), len(labels.things)
+    try:
+        check_classes(stuff, things)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return CONFIGURATIONS[configuration](stuff=stuff, things=things, **test_scale).eval()
 
 
 def thresholds_of(network: UPSNet) -> dict[str, float]:

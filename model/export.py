@@ -70,6 +70,7 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
         scores=checkpoint.scores,
         licence=checkpoint.licence,
         source_sha256=source_sha256,
+        instances=network.candidates.limit,
         software={
             "python": sys.version.split()[0],
             "torch": str(torch.__version__),

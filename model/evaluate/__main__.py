@@ -6,8 +6,12 @@ uv run python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_va
 import argparse
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 from PIL import Image
 
@@ -19,8 +23,10 @@ from model.command import (
     check_output_folder,
     new_parser,
     not_negative,
+    path_name,
     positives,
     run,
+    write,
 )
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageId, picture_names, read_photo
@@ -82,8 +88,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = new_parser(__doc__)
     add_archive(parser)
     add_annotations(parser)
-    parser.add_argument("--json", type=Path, help="file to write the scores to")
-    parser.add_argument("--worst", type=Path, help="folder to draw the ten images with the lowest PQ in")
+    parser.add_argument("--json", type=path_name, help="file to write the scores to")
+    parser.add_argument("--worst", type=path_name, help="folder to draw the ten images with the lowest PQ in")
     parser.add_argument(
         "--processes",
         type=not_negative,
@@ -105,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     result = evaluation.result()
     print(table(result))  # noqa: T201
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(args.json, json.dumps(result, indent=1) + "\n")
     if args.worst:
         draw_worst(analyzer, annotations, evaluation.image_pq, args.worst)
 

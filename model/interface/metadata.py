@@ -5,6 +5,7 @@ from typing import Any
 
 from model.interface import categories
 from model.interface.categories import Labels
+from model.interface.channels import MOST_INSTANCES, check_classes, room_for_instances
 
 FORMAT_VERSION = 2
 
@@ -24,6 +25,7 @@ class Metadata:
         licence: the weights' licence.
         source_sha256: digest of the checkpoint that was exported.
         software: versions of the software that exported it, by name.
+        instances: most things that it tells apart in an image; archives that do not say it have the default.
         format_version: version of this layout and of the operators that the network calls.
     """
 
@@ -37,6 +39,7 @@ class Metadata:
     licence: str = "unknown"
     source_sha256: str = ""
     software: dict[str, str] = field(default_factory=dict)
+    instances: int = MOST_INSTANCES
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +61,7 @@ class Metadata:
         return metadata
 
     def _check(self) -> None:
-        """Raise a TypeError for what would fail only when it is used."""
+        """Raise a TypeError or a ValueError for what would fail, or be confused, only when it is used."""
         if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
             raise TypeError(f"name is {self.name!r}, expected a word")
         sides = self.test_scale.values() if isinstance(self.test_scale, dict) else ()
@@ -66,3 +69,9 @@ class Metadata:
             type(side) is int and side > 0 for side in sides
         ):
             raise TypeError(f"test_scale is {self.test_scale!r}, expected short_side and long_side in pixels")
+        stuff = len(self.categories.stuff)
+        check_classes(stuff, len(self.categories.things))
+        if type(self.instances) is not int or not 1 <= self.instances <= room_for_instances(stuff):
+            raise TypeError(
+                f"instances is {self.instances!r}, its map has room for {room_for_instances(stuff)}; export it again"
+            )

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import nn
 
+from model.interface.channels import MOST_INSTANCES, room_for_instances
 from model.network.anchors import Anchors
 from model.network.backbone import FeaturePyramid, FrozenNorm, ResNet
 from model.network.images import ImageTransform
@@ -45,11 +46,23 @@ def published(
         ),
         box_head=BoxHead(in_channels=width, side=7, width=1024, classes=regions),
         mask_head=MaskHead(in_channels=width, side=14, width=256, depth=4, classes=regions),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.6, nms_threshold=0.5, limit=100),
+        candidates=candidates(panoptic_threshold=0.6, stuff=stuff),
         semantic_head=SemanticHead(widths=semantic_widths, classes=stuff + things),
         panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
         segments=Segments(stuff=stuff, stuff_area_limit=stuff_area_limit),
         canonical_side=224.0,
+    )
+
+
+def candidates(panoptic_threshold: float, stuff: int) -> Candidates:
+    """The choice of detections that all configurations share; fewer where stuff leaves the map less room."""
+    room = room_for_instances(stuff)
+    return Candidates(
+        score_threshold=0.05,
+        panoptic_threshold=panoptic_threshold,
+        nms_threshold=0.5,
+        limit=min(MOST_INSTANCES, room),
+        room=room,
     )
 
 
@@ -125,7 +138,7 @@ def camvid_demo(stuff: int = 8, things: int = 3, short_side: int = 360, long_sid
         ),
         box_head=BoxHead(in_channels=width, side=7, width=256, classes=regions, norm=norm),
         mask_head=MaskHead(in_channels=width, side=14, width=96, depth=2, classes=regions, norm=norm),
-        candidates=Candidates(score_threshold=0.05, panoptic_threshold=0.5, nms_threshold=0.5, limit=100),
+        candidates=candidates(panoptic_threshold=0.5, stuff=stuff),
         semantic_head=SemanticHead(widths=[width, width, 64], classes=stuff + things, norm=norm, offset_limit=8.0),
         panoptic_head=PanopticHead(stuff=stuff, overlap=0.3),
         segments=Segments(stuff=stuff, stuff_area_limit=256),

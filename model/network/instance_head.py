@@ -136,15 +136,19 @@ class Candidates(nn.Module):
         score_threshold: a class score above it is a detection for instance segmentation.
         panoptic_threshold: a class score above it is a detection for the panoptic head.
         nms_threshold: a box is suppressed by a better one if their IoU is above this.
-        limit: how many detections of an image are kept.
+        limit: how many detections of an image are kept, and those whose score equals the last one's.
+        room: how many instances the panoptic map has values for, whatever their scores.
     """
 
-    def __init__(self, score_threshold: float, panoptic_threshold: float, nms_threshold: float, limit: int) -> None:
+    def __init__(
+        self, score_threshold: float, panoptic_threshold: float, nms_threshold: float, limit: int, room: int = 254
+    ) -> None:
         super().__init__()
         self.score_threshold = score_threshold
         self.panoptic_threshold = panoptic_threshold
         self.nms_threshold = nms_threshold
         self.limit = limit
+        self.room = room
         self.box_weights = box_ops.BOX_WEIGHTS
 
     def decode(self, proposals: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
@@ -177,6 +181,7 @@ class Candidates(nn.Module):
         boxes, classes = box_ops.gather_rows(boxes, order), classes.gather(1, order)
         last = min(self.limit, found.size(1)) - 1
         counts = ((found >= 0) & (found >= found[:, last:][:, :1])).sum(1)  # equal scores may pass the limit together
+        counts = counts.clamp(max=self.room)
         none = counts == 0
         placeholder = torch.cat([none[:, None], torch.zeros_like(kept[:, 1:])], dim=1)
         counts, classes = counts + none.long(), classes.masked_fill(placeholder, 0)

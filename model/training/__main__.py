@@ -7,8 +7,12 @@ A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m mod
 
 import argparse
 import copy
+import signal
 from dataclasses import replace
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
 

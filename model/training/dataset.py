@@ -1,10 +1,11 @@
 """Annotated photos as the samples that training takes: flipped, scaled, cut and normalised."""
 
 import random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from model.ops import source_indices
 from model.training import outlines
 from model.training.outlines import Outline
 from model.training.recipe import Recipe
+
+Number = TypeVar("Number", np.uint8, np.int32)
 
 
 class Sample(NamedTuple):
@@ -33,6 +36,7 @@ class Sample(NamedTuple):
         masks: (G, H, W) bool mask of each object, resized.
         crowd_boxes: (K, 4) float32 boxes of the crowds, as `boxes`.
         crowd_classes: (K,) int64 class of each crowd, 1..T.
+        crowds: (H, W) bool, the pixels of all crowds, resized; always from the PNG.
         polygons: rings of each object, in original pixels; empty where the data set has only masks.
     """
 
@@ -46,6 +50,7 @@ class Sample(NamedTuple):
     masks: Tensor
     crowd_boxes: Tensor
     crowd_classes: Tensor
+    crowds: Tensor
     polygons: list[list[list[float]]] = []  # noqa: RUF012 -- never changed
 
     def to(self, device: torch.device) -> "Sample":
@@ -60,14 +65,14 @@ class Photo(NamedTuple):
     Attributes:
         rgb: (H, W, 3) uint8.
         semantic: (H, W) uint8 semantic index, 255 = void.
-        instances: (H, W) uint8 number of the thing at a pixel, from 1; 0 = none. Crowds have the last numbers.
+        instances: (H, W) int32 number of the thing at a pixel, from 1; 0 = none. Crowds have the last numbers.
         classes: class 1..T of each numbered thing.
         crowds: how many of the things are crowds.
     """
 
     rgb: Pixels
     semantic: Pixels
-    instances: Pixels
+    instances: NDArray[np.int32]
     classes: list[int]
     crowds: int
 
@@ -82,16 +87,16 @@ def read_annotated(record: ImageRecord, annotations: Annotations) -> Photo:
     check_same_size(record, rgb.shape, ids)
     index, things_index = annotations.categories.index, annotations.categories.things.index
     semantic = np.full(ids.shape, 255, np.uint8)
-    instances = np.zeros(ids.shape, np.uint8)
+    instances = np.zeros(ids.shape, np.int32)
     classes = []
     things = [s for s in record.segments if s.category_id in things_index]
     things.sort(key=lambda segment: segment.iscrowd)
     for segment in record.segments:
         semantic[ids == segment.id] = index[segment.category_id]
-    for number, segment in enumerate(things[:255], start=1):
+    for number, segment in enumerate(things, start=1):
         instances[ids == segment.id] = number
         classes.append(things_index[segment.category_id] + 1)
-    return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things[:255]))
+    return Photo(rgb, semantic, instances, classes, sum(segment.iscrowd for segment in things))
 
 
 class PanopticDataset:
@@ -142,8 +147,11 @@ class PanopticDataset:
 
 def flip(photo: Photo) -> Photo:
     """The photo with left and right exchanged."""
-    rgb, semantic, instances = (np.ascontiguousarray(array[:, ::-1]) for array in photo[:3])
-    return photo._replace(rgb=rgb, semantic=semantic, instances=instances)
+    return photo._replace(
+        rgb=photo.rgb[:, ::-1].copy(),  # torch takes no negative strides, which only a copy does not keep
+        semantic=photo.semantic[:, ::-1].copy(),
+        instances=photo.instances[:, ::-1].copy(),
+    )
 
 
 def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], rng: random.Random) -> Photo:
@@ -161,9 +169,9 @@ def random_crop(photo: Photo, size: tuple[int, int], zoom: tuple[float, float], 
         if columns > size[1]:
             left = min(max(int(xs.mean() * factor) - size[1] // 2 + rng.randint(-80, 80), 0), columns - size[1])
 
-    def cut(array: Pixels, fill: int, resample: Image.Resampling) -> Pixels:
+    def cut(array: NDArray[Number], fill: int, resample: Image.Resampling) -> NDArray[Number]:
         resized = np.asarray(Image.fromarray(array).resize((columns, rows), resample))
-        result = np.full((*size, *array.shape[2:]), fill, np.uint8)
+        result = np.full((*size, *array.shape[2:]), fill, array.dtype)
         y, x = max(-top, 0), max(-left, 0)
         part = resized[max(top, 0) : top + size[0], max(left, 0) : left + size[1]]
         result[y : y + part.shape[0], x : x + part.shape[1]] = part
@@ -198,15 +206,16 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
     columns = source_indices(size[1], 1 / scale, width, pixels.device)
     semantic = torch.full(padded, 255, dtype=torch.int64)
     semantic[: size[0], : size[1]] = torch.tensor(photo.semantic)[rows][:, columns].long()
-    resized = torch.zeros(padded, dtype=torch.uint8)
+    resized = torch.zeros(padded, dtype=torch.int32)
     resized[: size[0], : size[1]] = torch.tensor(photo.instances)[rows][:, columns]
     boxes, classes, masks, crowd_boxes, crowd_classes = [], [], [], [], []
+    objects = len(photo.classes) - photo.crowds
     for number, kind in enumerate(photo.classes, start=1):
         ys, xs = np.nonzero(photo.instances == number)
         if len(ys) == 0 or ys.min() == ys.max() or xs.min() == xs.max():
             continue  # cut off, or too thin for a box
         box = [float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())]
-        if number > len(photo.classes) - photo.crowds:
+        if number > objects:
             crowd_boxes.append(box)
             crowd_classes.append(kind)
         else:
@@ -224,6 +233,7 @@ def to_sample(photo: Photo, name: str, scale: float, transform: ImageTransform) 
         torch.stack(masks) if masks else torch.zeros((0, *padded), dtype=torch.bool),
         torch.tensor(crowd_boxes, dtype=torch.float32).view(-1, 4),
         torch.tensor(crowd_classes, dtype=torch.int64),
+        resized > objects,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import Checkpoint, CheckpointError, read_published
 from model.interface.categories import Labels
+from model.network.backbone import GlobalContext
 from model.network.deformable import DeformableConv
 from model.network.upsnet import UPSNet
 
@@ -43,6 +44,9 @@ def initialise(network: UPSNet) -> None:
     for part in [*small, network.semantic_head.logits]:
         nn.init.normal_(part.get_parameter("weight"), std=0.01)
     nn.init.normal_(network.box_head.deltas.weight, std=0.001)
+    for module in network.modules():
+        if isinstance(module, GlobalContext):
+            module.linear.reset_parameters()  # torch's own start, its bias too
 
 
 def backbone_name(key: str) -> str | None:

@@ -15,6 +15,7 @@ from model.training.dataset import Sample
 from model.training.recipe import Recipe
 
 Losses = dict[str, Tensor]
+CROWDED = 0.5  # share of a proposal from which crowds cover it: what it shows is not known
 
 
 def smooth_l1(difference: Tensor, sigma: float) -> Tensor:
@@ -88,8 +89,9 @@ class TrainingStep(nn.Module):
         logits, deltas = box_head(pooled)
         labels = torch.cat([r.labels for r in regions])
         on_object = torch.where(labels > 0)[0]
-        moves = deltas.view(len(deltas), -1, 4)[on_object, labels[on_object]]
-        box_loss = smooth_l1(moves - torch.cat([r.deltas for r in regions]), 1) / len(labels)
+        moves = deltas.unflatten(1, (-1, 4))[on_object, labels[on_object]]
+        box_loss = smooth_l1(moves - torch.cat([r.deltas for r in regions]), 1) / max(len(labels), 1)
+        class_loss = F.cross_entropy(logits, labels) if len(labels) else logits.sum() * 0  # crowds may cover them all
         objects = [r.boxes[r.labels > 0] for r in regions]
         drawn = self.mask_logits(pyramid, objects, labels[on_object])
         wanted = [
@@ -100,7 +102,7 @@ class TrainingStep(nn.Module):
         mask_loss = drawn.sum() * 0
         if wanted and len(torch.cat(wanted)) == len(drawn):
             mask_loss = F.binary_cross_entropy_with_logits(drawn, torch.cat(wanted))
-        return {"class": F.cross_entropy(logits, labels), "box": box_loss, "mask": mask_loss}
+        return {"class": class_loss, "box": box_loss, "mask": mask_loss}
 
     def sample_anchors(self, labels: Tensor) -> Tensor:
         """Labels of the anchors that are used, -1 for the others."""
@@ -115,12 +117,13 @@ class TrainingStep(nn.Module):
         proposals = propose(detached, anchors, limits, recipe.pre_nms, recipe.post_nms, rpn.nms_threshold)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
-            candidates = torch.cat([sample.boxes, drop_padding(found).boxes / sample.scale])
-            objects, classes = sample.boxes, sample.classes
-            if recipe.crowd_proposals:
+            found = drop_padding(found)
+            objects, classes, proposed = sample.boxes, sample.classes, found.boxes
+            if recipe.crowd_proposals:  # quirk Q19
                 objects, classes = torch.cat([objects, sample.crowd_boxes]), torch.cat([classes, sample.crowd_classes])
-            elif len(sample.crowd_boxes):
-                candidates = candidates[box_overlap_share(candidates, sample.crowd_boxes) < 0.5]
+            else:
+                proposed = proposed[targets.covered_share(proposed, sample.crowds) < CROWDED]
+            candidates = torch.cat([sample.boxes, proposed / sample.scale])
             chosen = targets.choose_regions(targets.match_regions(candidates, objects)[0], recipe.rois)
             regions.append(targets.describe_regions(candidates[chosen], objects, classes, sample.scale))
         return regions
@@ -139,7 +142,8 @@ class TrainingStep(nn.Module):
         """Cross entropy at full size, mean over labelled pixels."""
         full = F.interpolate(logits, scale_factor=4.0, mode="bilinear", align_corners=False)
         target = torch.stack([sample.semantic for sample in samples])
-        return F.cross_entropy(full, target, self.class_weights, ignore_index=255)
+        loss = F.cross_entropy(full, target, self.class_weights, ignore_index=255)
+        return torch.where((target != 255).any(), loss, 0.0)  # the mean over no pixels is not a number
 
     def roi_semantic_loss(self, features: Tensor, samples: list[Sample]) -> Tensor:
         """Cross entropy of the semantic head on the objects' boxes; the mean counts ignored cells too (quirk Q20)."""
@@ -166,7 +170,7 @@ class TrainingStep(nn.Module):
         for i, sample in enumerate(samples):
             channels = targets.panoptic_logits(logits[i], boxes[i], classes[i], drawn[i], self.stuff)
             target = targets.panoptic_target(sample.semantic, sample.masks, kept[i], sample.size, self.stuff)
-            losses = F.cross_entropy(channels[None], target[None], reduction="none", ignore_index=255)
+            losses = F.cross_entropy(channels[None], target[None], reduction="none", ignore_index=targets.IGNORE)
             total = total + losses.mean()
         return total / len(samples)
 
@@ -176,8 +180,3 @@ def mask_targets(regions: Tensor, sample: Sample) -> Tensor:
     if sample.polygons:
         return targets.rasterise(regions, sample.polygons, sample.scale)
     return targets.mask_targets(regions, sample.boxes * sample.scale, sample.masks)
-
-
-def box_overlap_share(boxes: Tensor, others: Tensor) -> Tensor:
-    """(P,) the largest share of each box that one of the others covers."""
-    return (box_ops.intersections(boxes, others) / box_ops.areas(boxes)[:, None]).amax(1)

@@ -124,6 +124,31 @@ def describe_regions(regions: Tensor, objects: Tensor, classes: Tensor, scale: f
     return Regions(regions * scale, labels, deltas)
 
 
+def covered_share(boxes: Tensor, mask: Tensor) -> Tensor:
+    """(P,) the share of each box that a mask covers.
+
+    Sums of a mask over rectangles are differences of its running sums, which between pixels are linear.
+
+    Args:
+        boxes: (P, 4) in pixels of the mask, inside it.
+        mask: (H, W) bool.
+    """
+    sums = torch.nn.functional.pad(mask.to(torch.float64).cumsum(0).cumsum(1), (1, 0, 1, 0))
+    left, top, right, bottom = (boxes.double() + boxes.new_tensor([0, 0, 1, 1])).T
+
+    def until(y: Tensor, x: Tensor) -> Tensor:
+        """Covered pixels above and left of points."""
+        row, column = y.long().clamp(0, len(mask) - 1), x.long().clamp(0, mask.size(1) - 1)
+        below, beside = y - row, x - column
+        upper = sums[row, column] * (1 - beside) + sums[row, column + 1] * beside
+        lower = sums[row + 1, column] * (1 - beside) + sums[row + 1, column + 1] * beside
+        return upper * (1 - below) + lower * below
+
+    covered = until(bottom, right) - until(top, right) - until(bottom, left) + until(top, left)
+    share: Tensor = (covered / ((right - left) * (bottom - top))).to(boxes.dtype)
+    return share
+
+
 def rasterise(regions: Tensor, polygons: list[list[list[float]]], scale: float, side: int = 28) -> Tensor:
     """Masks as published: the polygons of the object whose box overlaps the region most, drawn in the region.
 
@@ -197,10 +222,10 @@ def panoptic_target(semantic: Tensor, masks: Tensor, kept: Tensor, size: tuple[i
         stuff: number of stuff classes, U.
 
     Returns:
-        (H / 4, W / 4) int64, 255 = ignored.
+        (H / 4, W / 4) int64, `IGNORE` = ignored: there may be more than 255 channels.
     """
     small = quarter(semantic, size, 255)
-    target = torch.where((small < stuff) | (small == 255), small, stuff + len(kept))
+    target = torch.where(small < stuff, small, torch.where(small == 255, IGNORE, stuff + len(kept)))
     for channel, mask in enumerate(quarter(masks[kept], size, 0)):
         target[mask] = stuff + channel
     return target

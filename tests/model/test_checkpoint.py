@@ -79,6 +79,13 @@ def test_an_unknown_configuration_is_named_beside_those_that_are_known() -> None
         build_network("resnet_9000", LABELS)
 
 
+@pytest.mark.parametrize("counts", [(0, 2), (2, 0), (4, 300)])
+def test_classes_that_no_network_tells_apart_are_refused(counts: tuple[int, int]) -> None:
+    kinds = [{"id": i, "name": str(i), "isthing": int(i >= counts[0])} for i in range(sum(counts))]
+    with pytest.raises(CheckpointError, match=rf"^{counts[0]} classes of stuff and {counts[1]} of things: "):
+        build_network("camvid_demo", categories.parse(kinds))
+
+
 def test_a_network_has_the_classes_and_the_test_scale_that_are_asked_for() -> None:
     with torch.device("meta"):
         network = build_network("camvid_demo", LABELS, short_side=64, long_side=96)

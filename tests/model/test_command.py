@@ -144,7 +144,7 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(
 
 def test_an_interrupt_while_torch_is_imported_leaves_no_trace() -> None:
     """Each command lets the signal end the process until `run` begins."""
-    for name in ("predict", "export", "convert", "benchmark"):
+    for name in COMMANDS:
         spec = importlib.util.find_spec(f"model.{name}")
         assert spec and spec.origin
         path = Path(spec.origin)

@@ -7,6 +7,7 @@ import torch
 
 from model import archive, export
 from model.checkpoint import Checkpoint, CheckpointError
+from model.interface import categories
 from tests.model.typed import typed
 
 
@@ -15,6 +16,7 @@ def test_thresholds_and_scale_of_the_export_are_in_the_archive(tiny_archive: Pat
     assert metadata.thresholds == {"score": 0.05, "panoptic_score": 0.3, "stuff_area": 10}
     assert metadata.test_scale == {"short_side": 64, "long_side": 96}
     assert [label.name for label in metadata.categories][:2] == ["sky", "building"]
+    assert metadata.instances == 100
 
 
 def test_the_archive_says_what_it_was_made_from(tiny_checkpoint: Path, tiny_archive: Path) -> None:
@@ -32,6 +34,17 @@ def test_half_precision_halves_the_file(tiny_checkpoint: Path, tiny_archive: Pat
     metadata = archive.read_metadata(full)
     assert (metadata.name, metadata.thresholds["panoptic_score"]) == ("full", 0.7)
     assert metadata.test_scale == {"short_side": 96, "long_side": 96}
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (2, 0), (3, 300)])
+def test_a_network_whose_answers_would_be_confused_is_refused(
+    tmp_path: Path, counts: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = [{"id": i, "name": str(i), "isthing": int(i >= counts[0])} for i in range(sum(counts))]
+    Checkpoint("camvid_demo", categories.parse(kinds), {"a": torch.ones(1)}).save(tmp_path / "a.safetensors")
+    assert typed("model.export", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "a.pt")) == 1
+    assert f"error: {counts[0]} classes of stuff and {counts[1]} of things: " in capsys.readouterr().err
+    assert not (tmp_path / "a.pt").exists()
 
 
 class Shifted:

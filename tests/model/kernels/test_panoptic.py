@@ -69,6 +69,20 @@ def test_it_sorts_out_more_candidates_and_classes_than_a_program_takes_at_once(m
     assert_equal(ours, wanted)
 
 
+def test_a_full_map_has_all_its_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "BLOCKS", 2)
+    logits, found = panoptic_case(4, 5, 250, 5)
+    logits = logits[:, :8, :16]
+    found.boxes.clamp_(max=31)
+    logits[249, 0] = 50.0
+    found.boxes[4], found.mask_logits[4] = torch.tensor([0.0, 16, 31, 31]), 50.0
+    found.classes[4] = 6 - int(found.classes[0])
+    [(ours, wanted)] = kernels_and_plain(logits[None], [found._replace(max_per_class=5)], 250)
+    assert_equal(ours, wanted)
+    assert len(wanted.order) == 5
+    assert {249, 254} <= set(ours.channels.unique().tolist())
+
+
 def test_outside_their_boxes_instances_tie_at_0_and_the_first_wins() -> None:  # quirk Q4
     logits, found = panoptic_case(1, 6)
     logits = logits[:, :6, :16] - 9  # stuff is far below 0, as are the instances inside their boxes

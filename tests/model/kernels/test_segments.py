@@ -55,6 +55,18 @@ def test_a_pixel_past_the_end_takes_the_last_one() -> None:
     both(changed(segments_case(14, [9], block=1), sizes=[21, 33], scales=[1 / 3], originals=[64, 100]))
 
 
+@pytest.mark.parametrize(("stuff", "count"), [(1, 254), (250, 5), (254, 1)])
+def test_a_full_map_has_all_its_segments(stuff: int, count: int) -> None:
+    case = segments_case(8, [count], stuff=stuff, things=255 - stuff, block=1, limit=1)
+    channels = torch.arange(32 * 64).reshape(1, 32, 64) % 255  # each of stuff and of the instances, and no void
+    semantic = torch.where(channels < stuff, channels, stuff)  # no instance turns into stuff
+    full = {"classes": 1 + torch.arange(count) % (255 - stuff), "sizes": [32, 64], "scales": [1.0]}
+    case = changed(case, channels=channels.byte(), semantic=semantic.byte(), originals=[32, 64], **full)
+    tables, _ = both(case)
+    assert tables[0, 0, 0] == 255
+    assert sorted(tables[0, 1:, 0].tolist())[:stuff] == list(range(stuff))
+
+
 def test_an_image_may_have_two_hundred_things() -> None:
     case = segments_case(7, [200], stuff=53, things=80, block=2, limit=1)
     things = case[0] != 255

@@ -26,3 +26,11 @@ def test_each_configuration_has_its_published_numbers(
     assert network.panoptic_head.stuff == network.segments.stuff == classes - regions + 1
     assert len(network.backbone.c4) == blocks
     assert (network.transform.short_side, network.transform.long_side) == scale
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(("stuff", "limit"), [(1, 100), (155, 100), (156, 99), (254, 1)])
+def test_stuff_leaves_the_map_room_for_so_many_instances(name: str, stuff: int, limit: int) -> None:
+    with torch.device("meta"):
+        candidates = CONFIGURATIONS[name](stuff=stuff, things=1).candidates
+    assert (candidates.limit, candidates.room) == (limit, 255 - stuff)

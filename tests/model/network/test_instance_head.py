@@ -118,6 +118,14 @@ def test_the_limit_lets_equal_scores_pass_together() -> None:
     assert candidates.instances(boxes, scores)[0][:, 0].tolist() == [20, 40, 60]
 
 
+def test_equal_scores_never_pass_what_the_map_has_room_for() -> None:
+    boxes = (20.0 * torch.arange(5)[:, None] + torch.tensor([0.0, 0, 9, 9]))[:, None].expand(5, 2, 4)
+    scores = torch.tensor([[0.0, 1.0]]).expand(5, 2)
+    found = Candidates(0.05, 0.6, 0.5, 2, room=3).panoptic(boxes[None], scores[None])
+    assert found.counts.tolist() == found.most_of_a_class.tolist() == [3]
+    assert found.boxes[0, :3, 0].tolist() == [0, 20, 40]
+
+
 def test_a_low_threshold_lets_a_proposal_stand_for_two_classes() -> None:
     near, far = [0.0, 0, 9, 9], [30.0, 0, 39, 9]
     boxes = torch.tensor([[near, near, far], [near, near, far]])[None]  # a box a class, of the background too

@@ -58,6 +58,38 @@ def test_offsets_start_at_zero() -> None:
     assert network.box_head.logits.weight.std() < 0.02
 
 
+def test_each_layer_starts_as_published() -> None:
+    torch.manual_seed(0)
+    network = coco_r50(stuff=2, things=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(7)
+    initialise(network)
+
+    def deviation(layer: torch.nn.Module) -> float:
+        return float(layer.get_parameter("weight").detach().std())
+
+    context, heads = network.pyramid.context.linear, network.box_head
+    bound = 2048**-0.5  # of torch's uniform start, weight and bias
+    for part in (context.weight, context.bias):
+        assert 0.95 * bound < part.abs().max() <= bound
+    uniform = [network.pyramid.output2[0], network.pyramid.lateral5[0], heads.fc1, heads.fc2]
+    for layer in uniform:  # kaiming-uniform, a = 1
+        assert deviation(layer) == pytest.approx(layer.weight[0].numel() ** -0.5, rel=0.02)
+        assert layer.weight.abs().max() <= (3 / layer.weight[0].numel()) ** 0.5 + 1e-6
+    masks = network.mask_head
+    for layer in [masks.layers[0], masks.layers[9], network.semantic_head.layers[0]]:  # kaiming-normal of its inputs
+        assert deviation(layer) == pytest.approx((2 / layer.weight[0].numel()) ** 0.5, rel=0.02)
+    assert deviation(masks.logits) == pytest.approx((2 / 256) ** 0.5, rel=0.1)
+    for layer in [network.rpn.conv, network.rpn.deltas, network.rpn.logits, network.semantic_head.logits, heads.logits]:
+        assert deviation(layer) == pytest.approx(0.01, rel=0.1)
+    assert deviation(heads.deltas) == pytest.approx(0.001, rel=0.1)
+    biases = {
+        name: part for name, part in network.named_parameters() if name.endswith(".bias") and ".context." not in name
+    }
+    assert all(not part.any() for part in biases.values())
+
+
 def test_an_archive_starts_a_run() -> None:
     labels = categories.load("camvid")
     network = build_network("camvid_demo", labels)

@@ -1,5 +1,6 @@
 """Targets of the heads, worked out by hand."""
 
+import pytest
 import torch
 
 from model.training import targets
@@ -38,6 +39,29 @@ def test_regions_take_the_class_of_what_they_lie_on() -> None:
     assert nothing.labels.tolist() == [0, 0, 0]
 
 
+def test_the_share_of_a_box_is_that_of_its_pixels() -> None:
+    mask = torch.zeros(8, 12, dtype=torch.bool)
+    mask[2:6, 3:9] = True
+    mask[3, 4] = False
+    boxes = torch.tensor(
+        [[3.0, 2, 8, 5], [0, 0, 11, 7], [0, 0, 2, 7], [8, 5, 9, 6], [11, 7, 11, 7], [3.5, 2.25, 4.5, 3]]
+    )
+    for box, share in zip(boxes.tolist()[:5], targets.covered_share(boxes, mask)[:5], strict=True):
+        x1, y1, x2, y2 = (int(side) for side in box)
+        assert share.item() == mask[y1 : y2 + 1, x1 : x2 + 1].float().mean().item()
+    # between pixels: columns 3.5 to 5.5 and rows 2.25 to 4, of which the hole has 1 x 1 pixels
+    assert targets.covered_share(boxes, mask)[5].item() == pytest.approx((2 * 1.75 - 1) / (2 * 1.75))
+    torch.manual_seed(0)
+    mask, corner = torch.rand(40, 50) < 0.3, torch.rand(200, 2) * torch.tensor([49.0, 39.0])
+    far = corner + torch.rand(200, 2) * (torch.tensor([49.0, 39.0]) - corner)
+    fine = mask.repeat_interleave(16, 0).repeat_interleave(16, 1)  # sixteenths of a pixel, counted one by one
+    boxes = (torch.cat([corner, far], 1) * 16).round() / 16
+    for box, share in zip((boxes * 16).int().tolist(), targets.covered_share(boxes, mask), strict=True):
+        counted = fine[box[1] : box[3] + 16, box[0] : box[2] + 16].double().mean()
+        assert share.item() == pytest.approx(counted.item(), abs=1e-6)
+    assert len(targets.covered_share(boxes[:0], mask)) == 0
+
+
 def test_mask_targets_cut_the_object_out() -> None:
     masks = torch.zeros(1, 32, 32, dtype=torch.bool)
     masks[0, 4:12, 4:12] = True
@@ -63,7 +87,18 @@ def test_panoptic_target_leaves_unkept_things_to_void() -> None:
     masks = torch.zeros(2, 8, 16, dtype=torch.bool)
     masks[0, :, 8:12], masks[1, :, 12:] = True, True
     target = targets.panoptic_target(semantic, masks, torch.tensor([1]), (8, 16), 2)
-    assert target.tolist() == [[0, 255, 3, 2]] * 2
+    assert target.tolist() == [[0, targets.IGNORE, 3, 2]] * 2
+
+
+def test_more_objects_than_a_byte_counts_have_a_channel_each() -> None:
+    semantic = torch.full((4, 4 * 301), 1)
+    semantic[:, -4:] = 255
+    masks = torch.zeros(300, *semantic.shape, dtype=torch.bool)
+    for number, mask in enumerate(masks):
+        mask[:, 4 * number : 4 * number + 4] = True
+    kept = torch.arange(299)  # the last one is void's
+    target = targets.panoptic_target(semantic, masks, kept, (4, 4 * 301), 1)
+    assert target.tolist() == [[*range(1, 300), 300, targets.IGNORE]]
 
 
 def test_panoptic_logits_are_stuff_objects_and_void() -> None:
