@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):  # this process, or one that scores answers
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 from PIL import Image

@@ -1,6 +1,7 @@
 """Scores of a network against annotations, summed over images."""
 
 import multiprocessing
+import signal
 from collections import deque
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -147,7 +148,8 @@ def evaluate(
     evaluation = Evaluation(labels, with_ap)
     pool: Executor = ThreadPoolExecutor(1)
     if processes:
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+        quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all processes, and this one ends them
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), signal.signal, quiet)
     bar = tqdm(total=len(annotations.images), unit="image", disable=not progress)
     with pool, bar:
         waiting: deque[Future[ImageScores]] = deque()

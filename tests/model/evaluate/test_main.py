@@ -1,6 +1,11 @@
 """`model.evaluate` as a user types it: the table, the pictures, and what is refused."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import export
+from model import archive, export
 from model.checkpoint import Checkpoint, build_network
 from model.datasets.load import load_annotations
 from model.evaluate import __main__ as evaluation
@@ -21,7 +26,8 @@ from model.training.initialise import initialise
 from tests.model.datasets.folder import CAR, LABELS, write_cities, write_folder
 from tests.model.evaluate.layers import Layers, car_above_road
 from tests.model.typed import typed
-from tests.paths import DEMO, SHARED
+from tests.paths import DEMO, ROOT, SHARED
+from tests.resilience.client import tree
 
 REPORTS = SHARED / "faults/reports/folders"
 
@@ -227,3 +233,27 @@ def test_neither_order_nor_number_of_categories_changes_a_score(tmp_path: Path, 
         scores.append(json.loads((tmp_path / "scores.json").read_text()))
     assert scores[0] == scores[1] == scores[2]
     assert {"ground", "box"} <= set(scores[0]["per_class"])
+
+
+def test_an_interrupt_is_one_line_from_all_processes(tiny_archive: Path, tmp_path: Path) -> None:
+    """Those that score answers get it too: here they are still importing."""
+    picture = archive.sample_picture(40, 60).permute(1, 2, 0).numpy()
+    (tmp_path / "in").mkdir()
+    for number in range(30):
+        Image.fromarray(picture).save(tmp_path / f"in/{number}.png")
+    assert typed("model.predict", str(tiny_archive), str(tmp_path / "in"), "--out", str(tmp_path / "o")) == 0
+    words = words_of((tmp_path / "o/panoptic.json", tmp_path / "in", tmp_path / "o/panoptic"))
+    command = [sys.executable, "-m", "model.evaluate", str(tiny_archive), *words, "--processes", "1"]
+    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    assert run.stderr
+    said = b""
+    with run.stderr:
+        while len(tree(run.pid)) < 3:  # it, what tracks its shared memory, and one that scores
+            assert run.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.stderr.read()
+    assert run.wait() == 130
+    assert said.endswith(b"stopped\n")
+    assert b"Traceback" not in said
