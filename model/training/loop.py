@@ -142,6 +142,7 @@ class Trainer:
         steps = read_ahead(itertools.count(self.done_steps), self.samples_of, ahead=2, threads=1)
         with contextlib.closing(steps), bar, history or contextlib.nullcontext():
             last_save = last = time.monotonic()
+            saved = -1  # steps of the last checkpoint
             mean: dict[str, float] = {}
             for _, samples in steps:
                 if agree(self.share_done() >= 1, self.processes):
@@ -158,8 +159,8 @@ class Trainer:
                 bar.update(images)
                 if now - last_save > checkpoint_seconds:
                     self.save_and_score(history)
-                    last_save = time.monotonic()
-            if history:
+                    last_save, saved = time.monotonic(), self.done_steps
+            if history and saved != self.done_steps:
                 self.save_and_score(history)
         agree(True, self.processes)  # nobody leaves before that is done
 
