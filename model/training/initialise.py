@@ -150,9 +150,9 @@ def new_classes(theirs: Labels, ours: Labels) -> list[str]:
 
 
 def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
-    """The index of each of our classes, or of its counterpart, among theirs; None where they have neither."""
-    index = {name: i for i, name in enumerate(theirs.names)}
-    return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
+    """The index of each of our classes, else of its counterpart, among theirs; None where they have neither."""
+    index: dict[str, int | None] = {name: i for i, name in enumerate(theirs.names)}
+    return [index.get(name, index.get(COUNTERPARTS.get(name, name))) for name in ours.names]
 
 
 def map_classes(weights: dict[str, Tensor], theirs: Labels, ours: Labels) -> dict[str, Tensor]:
