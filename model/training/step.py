@@ -61,7 +61,7 @@ class TrainingStep(nn.Module):
         losses |= self.instance_losses(outputs, pyramid, samples)
         losses["semantic"] = self.semantic_loss(semantic_logits, samples)
         if self.recipe.roi_semantic:
-            losses["roi_semantic"] = self.roi_semantic_loss(features, samples)
+            losses["roi_semantic"] = self.roi_semantic_loss(features.float(), samples)
         losses["panoptic"] = self.panoptic_loss(semantic_logits, pyramid, samples)
         weighted = {name: loss * self.recipe.loss_weights.get(name, 1.0) for name, loss in losses.items()}
         total = torch.stack(list(weighted.values())).sum()
