@@ -1,6 +1,7 @@
 """Checkpoints: weights as safetensors, and what is needed to build the network they fit."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class Checkpoint:
         part = path.with_name(path.name + ".part")
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.weights.items()}
         save_file(weights, part, {name: json.dumps(value) for name, value in fields.items()})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # the name must not outlive the content when the host stops
         part.replace(path)
 
     @classmethod
@@ -129,6 +132,18 @@ def check_exists(path: Path) -> None:
         raise CheckpointError(f"{path} is not a file. Name a checkpoint.")
 
 
+def check_categories(labels: Labels) -> None:
+    """Refuse categories that no network tells apart.
+
+    Raises:
+        CheckpointError: they are of that kind.
+    """
+    try:
+        check_classes(len(labels.stuff), len(labels.things))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+
+
 def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSNet:
     """A new network of a configuration, for any categories and in eval mode; its weights are not set.
 
@@ -137,11 +152,8 @@ def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSN
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
+    check_categories(labels)
     stuff, things = len(labels.stuff), len(labels.things)
-    try:
-        check_classes(stuff, things)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
     return CONFIGURATIONS[configuration](stuff=stuff, things=things, **test_scale).eval()
 
 

@@ -8,25 +8,29 @@ A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m mod
 import argparse
 import copy
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
 
-from model.checkpoint import Checkpoint, build_network
+from model.checkpoint import Checkpoint, build_network, check_categories
 from model.command import CommandError, new_parser, number, positive, run
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageId, ImageRecord
 from model.interface.categories import Labels
+from model.network.backbone import FrozenNorm
 from model.network.upsnet import UPSNet
+from model.training import state
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
-from model.training.loop import SEED, Trainer
+from model.training.loop import SEED, Trainer, share_done
 from model.training.outlines import Outline, load_outlines
-from model.training.processes import join, leave
+from model.training.processes import Processes, join, leave
 from model.training.recipe import RECIPES
 from model.training.validation import Validation
 
@@ -48,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint-seconds", type=number, default=300, help="time between checkpoints (default: 300)"
     )
     result.add_argument("--steps", type=positive, help="optimiser steps (default: the recipe's)")
-    result.add_argument("--minutes", type=number, help="end the run after so many minutes of training in all")
+    result.add_argument("--minutes", type=duration, help="end the run after so many minutes of training in all")
     result.add_argument(
         "--device",
         default="auto",
@@ -70,8 +74,16 @@ def read_validation(args: argparse.Namespace, labels: Labels) -> Validation | No
     return Validation(load_annotations(args.val_annotations, photos, masks, args.val_ids).relabel(labels))
 
 
-def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
-    """Set the weights that a run starts from."""
+def duration(text: str) -> float:
+    """A number above 0, for an argument's `type`."""
+    value = number(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> str:
+    """Set the weights that a run starts from; what is to be said of them in one line, or nothing."""
     initialise(network)
     if args.backbone:
         kind, _, file = args.backbone.partition(":")
@@ -79,40 +91,76 @@ def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> None:
             raise CommandError(f"--backbone {args.backbone}: expected caffe:FILE or torchvision:FILE.")
         load_backbone(network, Path(file), kind)
     if args.init_from:
-        load_network(network, args.init_from, labels)
+        return load_network(network, args.init_from, labels)
+    if not args.backbone and any(isinstance(module, FrozenNorm) for module in network.modules()):
+        return (
+            f"warning: {args.config} starts from nothing, and its norms do not learn: its losses begin at tens of "
+            "thousands. Name --backbone or --init-from."
+        )
+    return ""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
+    check_categories(annotations.categories)  # before hours of reading
     outlines = load_outlines(args.instances, annotations) if args.instances else None
-    validation = read_validation(args, annotations.categories)
     annotations = with_objects(annotations, outlines)
+    if outlines and RECIPES[args.config]().crop:
+        raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
     processes = join(args.device)
+    try:
+        train(args, annotations, outlines, processes)
+    finally:
+        leave(processes)
+
+
+def train(
+    args: argparse.Namespace,
+    annotations: Annotations,
+    outlines: dict[ImageId, list[Outline]] | None,
+    processes: Processes,
+) -> None:
+    """Start the run, or go on with the one in its folder."""
     recipe = RECIPES[args.config]().for_processes(processes.count)
     recipe = replace(
         recipe, steps=args.steps or recipe.steps, minutes=args.minutes, bfloat16=recipe.bfloat16 or args.bfloat16
     )
-    if outlines and recipe.crop:
-        raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
+    labels = annotations.categories
+    found = state.read(args.out, state.facts(recipe, labels, processes.count))
+    if found and share_done(recipe, found["steps"], found["seconds"]) >= 1:
+        say(
+            processes,
+            f"{args.out} has {length(found['steps'], found['seconds'])} already: nothing was done. Ask for more.",
+        )
+        return
+    validation = read_validation(args, labels)
     torch.manual_seed(SEED)
-    network = build_network(recipe.configuration, annotations.categories)
-    prepare(network, args, annotations.categories)
+    network = build_network(recipe.configuration, labels)
+    if not found:
+        say(processes, prepare(network, args, labels), sys.stderr)
     dataset = PanopticDataset(annotations, recipe, copy.deepcopy(network.transform), outlines)
-    checkpoint = Checkpoint(
-        recipe.configuration, annotations.categories, {}, dataset=args.annotations.stem, licence=args.licence
-    )
+    checkpoint = Checkpoint(recipe.configuration, labels, {}, dataset=args.annotations.stem, licence=args.licence)
     network = network.to(processes.device)
     trainer = Trainer(checkpoint, network, dataset, recipe, args.out, processes, validation)
-    if trainer.resume() and processes.is_first:
-        print(f"resuming {args.out} at step {trainer.done_steps}")  # noqa: T201
-    try:
-        trainer.run(args.checkpoint_seconds)
-    finally:
-        leave(processes)
-    if processes.is_first:
-        print(f"{args.out}/checkpoint.safetensors: {trainer.done_steps} steps, {trainer.seconds / 60:.1f} minutes")  # noqa: T201
+    if found:
+        trainer.take(found)
+        found.clear()  # its memory
+        say(processes, f"resuming {args.out} at step {trainer.done_steps}")
+    trainer.run(args.checkpoint_seconds)
+    say(processes, f"{args.out}/checkpoint.safetensors: {length(trainer.done_steps, trainer.seconds)}")
+
+
+def length(steps: int, seconds: float) -> str:
+    """How long a run was, for people."""
+    return f"{steps} steps, {seconds / 60:.1f} minutes"
+
+
+def say(processes: Processes, line: str, stream: TextIO | None = None) -> None:
+    """Print a line, once for all processes; nothing if it is empty."""
+    if line and processes.is_first:
+        print(line, file=stream)
 
 
 def with_objects(annotations: Annotations, outlines: dict[ImageId, list[Outline]] | None) -> Annotations:

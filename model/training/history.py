@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ class History:
 
     Args:
         folder: folder of the run.
-        done_steps: steps whose lines a resumed run keeps; the lines of later steps are dropped.
+        done_steps: steps whose lines a resumed run keeps; later steps, which it repeats, and cut lines are dropped.
 
     Raises:
         CommandError: another run writes there; after `kill -9` of torchrun its processes still do.
@@ -22,21 +23,25 @@ class History:
 
     def __init__(self, folder: Path, done_steps: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "losses.jsonl").open("a+", encoding="utf-8")
+        self._file = (folder / "losses.jsonl").open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
             raise CommandError(f"Another run is writing to {folder}. Stop it first, or name another --out.") from None
         self._file.seek(0)
-        kept = self._file.readlines()[:done_steps]
-        self._file.truncate(0)
-        self._file.writelines(kept)
+        content = self._file.read()
+        kept = _kept(content, done_steps)
+        if content.startswith(kept):
+            self._file.truncate(len(kept))  # so that a stop here loses nothing
+        else:
+            self._file.truncate(0)
+            self._file.write(kept)
         self._board = _tensorboard(folder)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Write the losses of one step; the first is step 0."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.write(json.dumps({"step": step, **values}).encode() + b"\n")
         if self._board and step % 20 == 0:
             for name, value in values.items():
                 self._board.add_scalar(f"train/{name}", value, step)
@@ -55,6 +60,7 @@ class History:
     def flush(self) -> None:
         """Write everything to disk."""
         self._file.flush()
+        os.fsync(self._file.fileno())
         if self._board:
             self._board.flush()
 
@@ -65,6 +71,19 @@ class History:
         self._file.close()
         if self._board:
             self._board.close()
+
+
+def _kept(content: bytes, done_steps: int) -> bytes:
+    """The lines of the steps below a number, each once and in order; the last one where there are several."""
+    lines: dict[int, bytes] = {}
+    for line in content.split(b"\n"):
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, TypeError, KeyError, RecursionError):  # a line that a stop has cut
+            continue
+        if type(step) is int and 0 <= step < done_steps:
+            lines[step] = line + b"\n"
+    return b"".join(lines[step] for step in sorted(lines))
 
 
 def _tensorboard(folder: Path) -> Any:

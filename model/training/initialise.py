@@ -111,8 +111,11 @@ def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: 
     network.load_state_dict({**state, **weights})
 
 
-def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
+def load_network(network: UPSNet, path: Path, labels: Labels) -> str:
     """Load the weights of a checkpoint or an archive; where the classes differ, rows are copied by their names.
+
+    Returns:
+        What was taken, and which classes are new, in one line.
 
     Raises:
         CheckpointError: the file is no checkpoint, or does not fit the network.
@@ -120,15 +123,36 @@ def load_network(network: UPSNet, path: Path, labels: Labels) -> None:
     """
     source = Checkpoint.of_archive(path) if path.suffix == ".pt" else Checkpoint.load(path)
     weights, theirs = source.weights, source.categories
-    if theirs.names != labels.names:
-        weights = weights | map_classes(weights, theirs, labels)
-    fill(network, weights, set(network.state_dict()), str(path))
+    by_class: dict[str, Tensor] = {}
+    if kinds_of(theirs) != kinds_of(labels):
+        by_class = map_classes(weights, theirs, labels)
+    fill(network, weights | by_class, set(network.state_dict()), str(path))
+    told = f"{path}: took {len(weights) - len(by_class)} of {len(weights)} tensors"
+    if not by_class:
+        return f"{told}, for the same classes."
+    fresh = new_classes(theirs, labels)
+    drawn = f"new, drawn at random: {', '.join(fresh)}" if fresh else "none is new"
+    return f"{told}, and of the other {len(by_class)} the rows of known classes; of {len(labels)} classes {drawn}."
+
+
+def kinds_of(labels: Labels) -> list[tuple[str, bool]]:
+    """Name of each class, and whether it is a thing: networks with the same ones have the same rows."""
+    return [(label.name, label.isthing) for label in labels]
+
+
+def new_classes(theirs: Labels, ours: Labels) -> list[str]:
+    """Names of our classes that have no row among theirs; things that are stuff there lack those of the detections."""
+    known = [name for name, row in zip(ours.names, matching_rows(theirs, ours), strict=True) if row is not None]
+    rows = matching_rows(theirs.things, ours.things)
+    unseen = {name for name, row in zip(ours.things.names, rows, strict=True) if row is None}
+    marked = {name: f"{name} (as a thing)" if name in known else name for name in ours.names}
+    return [marked[name] for name in ours.names if name not in known or name in unseen]
 
 
 def matching_rows(theirs: Labels, ours: Labels) -> list[int | None]:
-    """The index of each of our classes, or of its counterpart, among theirs; None where they have neither."""
-    index = {name: i for i, name in enumerate(theirs.names)}
-    return [index.get(COUNTERPARTS.get(name, name)) for name in ours.names]
+    """The index of each of our classes, else of its counterpart, among theirs; None where they have neither."""
+    index: dict[str, int | None] = {name: i for i, name in enumerate(theirs.names)}
+    return [index.get(name, index.get(COUNTERPARTS.get(name, name))) for name in ours.names]
 
 
 def map_classes(weights: dict[str, Tensor], theirs: Labels, ours: Labels) -> dict[str, Tensor]:

@@ -15,13 +15,16 @@ from tqdm import tqdm
 
 from model.checkpoint import Checkpoint, thresholds_of
 from model.command import CommandError
+from model.interface.failures import one_line
 from model.network.upsnet import UPSNet
 from model.read_ahead import read_ahead
+from model.training import state
 from model.training.dataset import PanopticDataset, Sample, class_weights
 from model.training.history import History
 from model.training.optimizer import make_optimizer, set_rate
 from model.training.processes import Processes, agree
 from model.training.recipe import Recipe
+from model.training.state import State, StateError
 from model.training.step import Losses, TrainingStep
 
 SEED = 235
@@ -29,7 +32,13 @@ Validate = Callable[[UPSNet, History, int], None]
 
 
 class NonFiniteLossError(CommandError):
-    """A loss is not a finite number; the message names the photos and the losses."""
+    """A loss, an activation or a weight is not a finite number; the message names the photos and the losses."""
+
+
+def share_done(recipe: Recipe, steps: int, seconds: float) -> float:
+    """Share of a run that is over, 0..1, by its steps or by its minutes."""
+    by_steps, minutes = steps / recipe.steps, recipe.minutes
+    return max(by_steps, seconds / 60 / minutes) if minutes else by_steps
 
 
 class Trainer:
@@ -71,39 +80,52 @@ class Trainer:
         self.done_steps = 0
         self.seconds = 0.0
 
-    def resume(self) -> bool:
-        """Whether the folder holds a run; if so, its state is taken."""
-        path = self.out / "state.pt"
-        if not path.exists():
-            return False
-        state = torch.load(path, map_location=self.processes.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done_steps, self.seconds = state["steps"], state["seconds"]
-        return True
+    def take(self, found: State) -> None:
+        """Go on from a state that `state.read` gave.
+
+        Raises:
+            StateError: it does not fit the network.
+        """
+        try:
+            self.network.load_state_dict(found["network"])
+            if self.average is not self.network:
+                self.average.load_state_dict(found["average"])
+            self.optimizer.load_state_dict(found["optimizer"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            path = self.out / state.STATE
+            raise StateError(f"{path} does not fit the network: {one_line(error):.200} Name another --out.") from error
+        self.done_steps, self.seconds = found["steps"], found["seconds"]
 
     def save(self) -> None:
-        """Write the checkpoint, then the state from which the run goes on; each file is replaced at once."""
+        """Write the checkpoint, then the state from which the run goes on; each file is replaced at once.
+
+        Raises:
+            NonFiniteLossError: a weight is not a finite number; the last checkpoint stays.
+        """
+        weights = self.average.state_dict()
+        broken = [name for name, value in weights.items() if not value.isfinite().all()]
+        broken += [name for name, value in self.network.named_parameters() if not value.isfinite().all()]
+        if broken:
+            raise NonFiniteLossError(
+                f"Weights are not finite after {self.done_steps} steps: {broken[0]}. None are kept."
+            )
         self.out.mkdir(parents=True, exist_ok=True)
-        self.checkpoint.weights = self.average.state_dict()
+        self.checkpoint.weights = weights
         self.checkpoint.thresholds = thresholds_of(self.network)
-        self.checkpoint.save(self.out / "checkpoint.safetensors")
-        state = {
+        self.checkpoint.save(self.out / state.CHECKPOINT)
+        content = {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": weights,
             "optimizer": self.optimizer.state_dict(),
             "steps": self.done_steps,
             "seconds": self.seconds,
+            "run": state.facts(self.recipe, self.checkpoint.categories, self.processes.count),
         }
-        part = self.out / "state.pt.part"
-        torch.save(state, part)
-        part.replace(self.out / "state.pt")
+        state.write(self.out, content)
 
     def share_done(self) -> float:
-        """Share of the run that is over, 0..1, by its steps or by its minutes."""
-        by_steps, minutes = self.done_steps / self.recipe.steps, self.recipe.minutes
-        return max(by_steps, self.seconds / 60 / minutes) if minutes else by_steps
+        """Share of the run that is over, 0..1."""
+        return share_done(self.recipe, self.done_steps, self.seconds)
 
     def run(self, checkpoint_seconds: float) -> None:
         """Train to the end, with checkpoints on the way.
@@ -112,7 +134,7 @@ class Trainer:
             checkpoint_seconds: time between two checkpoints.
 
         Raises:
-            NonFiniteLossError: a loss is not a finite number; the last checkpoint stays.
+            NonFiniteLossError: a loss, an activation or a weight is not a finite number; the last checkpoint stays.
         """
         history = History(self.out, self.done_steps) if self.processes.is_first else None
         images = self.recipe.batch * self.processes.count
@@ -120,6 +142,7 @@ class Trainer:
         steps = read_ahead(itertools.count(self.done_steps), self.samples_of, ahead=2, threads=1)
         with contextlib.closing(steps), bar, history or contextlib.nullcontext():
             last_save = last = time.monotonic()
+            saved = -1  # steps of the last checkpoint
             mean: dict[str, float] = {}
             for _, samples in steps:
                 if agree(self.share_done() >= 1, self.processes):
@@ -136,12 +159,14 @@ class Trainer:
                 bar.update(images)
                 if now - last_save > checkpoint_seconds:
                     self.save_and_score(history)
-                    last_save = time.monotonic()
-            if history:
+                    last_save, saved = time.monotonic(), self.done_steps
+            if history and saved != self.done_steps:
                 self.save_and_score(history)
+        agree(True, self.processes)  # nobody leaves before that is done
 
     def save_and_score(self, history: History) -> None:
         """Write a checkpoint and score it."""
+        history.flush()  # before the state that counts its lines
         self.save()
         if self.validate:
             self.validate(self.average, history, self.done_steps)
@@ -156,7 +181,8 @@ class Trainer:
         values["total"] = losses["total"].detach().item()
         if not math.isfinite(values["total"]):
             names = ", ".join(sample.name for sample in samples)
-            raise NonFiniteLossError(f"Loss is not finite at step {self.done_steps} on {names}: {values}")
+            what = "Loss" if not all(map(math.isfinite, list(values.values())[:-1])) else "An activation"
+            raise NonFiniteLossError(f"{what} is not finite at step {self.done_steps} on {names}: {values}")
         self.optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         if self.recipe.optimizer == "adamw":

@@ -2,9 +2,14 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+from model.command import CommandError
+
+PATIENCE = timedelta(days=365)  # the first process may score a large data set, or write to a slow disk
 
 
 @dataclass(frozen=True)
@@ -15,11 +20,14 @@ class Processes:
         rank: this process's number, from 0; the first one writes files.
         count: number of processes.
         device: device that this process trains on.
+        waiting: the group in which the others wait for the first one, however long it takes: a wait among the
+            collectives of training would end in their timeout.
     """
 
     rank: int
     count: int
     device: torch.device
+    waiting: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -42,19 +50,34 @@ def join(device: str) -> Processes:
         torch.cuda.set_device(local)
         kind = f"cuda:{local}"
     dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
-    return Processes(rank, count, torch.device(kind))
+    waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(waiting, dist.ProcessGroup)  # every process is in it
+    return Processes(rank, count, torch.device(kind), waiting)
 
 
 def leave(processes: Processes) -> None:
-    """Leave the group of processes, if there is one."""
+    """Leave the group of processes, if there is one: those that wait for this process end."""
     if processes.count > 1:
+        if processes.waiting is not None:
+            dist.destroy_process_group(processes.waiting)
         dist.destroy_process_group()
 
 
 def agree(value: bool, processes: Processes) -> bool:
-    """The first process's value, so that all end at the same step although their clocks differ."""
+    """The first process's value, so that all end at the same step although their clocks differ.
+
+    The others wait for it, also while it writes a checkpoint and scores it.
+
+    Raises:
+        CommandError: the first process has ended.
+    """
     if processes.count == 1:
         return value
-    flag = torch.tensor([float(value)], device=processes.device)
-    dist.broadcast(flag, 0)
+    flag = torch.tensor([float(value)])
+    try:
+        dist.broadcast(flag, 0, group=processes.waiting)
+    except RuntimeError as error:
+        raise CommandError(
+            f"Process {processes.rank} ends, because the first process has: see what that says."
+        ) from error
     return bool(flag.item())

@@ -43,6 +43,8 @@ class TrainingStep(nn.Module):
     def forward(self, samples: list[Sample]) -> Losses:
         """Weighted losses by name, and their sum as `total`.
 
+        The sum is not a number where an activation is not finite, even if no loss sees it: the host need not wait.
+
         Args:
             samples: one or more, all of one padded size.
         """
@@ -59,10 +61,13 @@ class TrainingStep(nn.Module):
         losses |= self.instance_losses(outputs, pyramid, samples)
         losses["semantic"] = self.semantic_loss(semantic_logits, samples)
         if self.recipe.roi_semantic:
-            losses["roi_semantic"] = self.roi_semantic_loss(features, samples)
+            losses["roi_semantic"] = self.roi_semantic_loss(features.float(), samples)
         losses["panoptic"] = self.panoptic_loss(semantic_logits, pyramid, samples)
         weighted = {name: loss * self.recipe.loss_weights.get(name, 1.0) for name, loss in losses.items()}
-        return {**weighted, "total": torch.stack(list(weighted.values())).sum()}
+        total = torch.stack(list(weighted.values())).sum()
+        activations = [*pyramid, *outputs.logits, *outputs.deltas, semantic_logits]
+        finite = torch.stack([each.detach().isfinite().all() for each in activations]).all()
+        return {**weighted, "total": torch.where(finite, total, torch.nan)}
 
     def proposal_losses(self, outputs: RpnOutputs, pyramid: Pyramid, samples: list[Sample]) -> Losses:
         """Cross entropy, always divided by 256, and smooth L1 (sigma 3) of sampled anchors; the mean over images."""
@@ -117,8 +122,9 @@ class TrainingStep(nn.Module):
         proposals = propose(detached, anchors, limits, recipe.pre_nms, recipe.post_nms, rpn.nms_threshold)
         regions = []
         for sample, found in zip(samples, proposals, strict=True):
-            found = drop_padding(found)
-            objects, classes, proposed = sample.boxes, sample.classes, found.boxes
+            proposed = drop_padding(found).boxes
+            proposed = proposed[proposed.isfinite().all(1)]  # `forward` reports the others
+            objects, classes = sample.boxes, sample.classes
             if recipe.crowd_proposals:  # quirk Q19
                 objects, classes = torch.cat([objects, sample.crowd_boxes]), torch.cat([classes, sample.crowd_classes])
             else:

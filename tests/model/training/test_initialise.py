@@ -93,10 +93,37 @@ def test_each_layer_starts_as_published() -> None:
 def test_an_archive_starts_a_run() -> None:
     labels = categories.load("camvid")
     network = build_network("camvid_demo", labels)
-    load_network(network, DEMO, labels)
+    told = load_network(network, DEMO, labels)
+    count = len(network.state_dict())
+    assert told == f"{DEMO}: took {count} of {count} tensors, for the same classes."
     archived = Checkpoint.of_archive(DEMO).weights
     assert all(torch.equal(tensor, archived[name]) for name, tensor in network.state_dict().items())
     fewer = Labels(tuple(label for label in labels if label.name != "bicyclist"))
     small = build_network("camvid_demo", fewer)
-    load_network(small, DEMO, fewer)
+    told = load_network(small, DEMO, fewer)
+    assert told.endswith("the rows of known classes; of 10 classes none is new.")
     assert torch.equal(small.box_head.logits.bias, network.box_head.logits.bias[:3])
+
+
+def test_new_classes_are_named() -> None:
+    labels = categories.load("camvid")
+    kinds = [*labels.to_json(), {"id": 90, "name": "tram", "isthing": 1}, {"id": 91, "name": "lake", "isthing": 0}]
+    kinds = [kind | {"isthing": 1} if kind["name"] == "tree" else kind for kind in kinds]
+    more = categories.parse(kinds)
+    network = build_network("camvid_demo", more)
+    initialise(network)
+    told = load_network(network, DEMO, more)
+    count = len(network.state_dict())
+    rows = f"took {count - 8} of {count} tensors, and of the other 8 the rows of known classes; "
+    assert told == f"{DEMO}: {rows}of 13 classes new, drawn at random: lake, tree (as a thing), tram."
+
+
+def test_things_that_are_stuff_elsewhere_are_mapped_by_name() -> None:
+    labels = categories.load("camvid")
+    last = labels.stuff.names[-1]  # the order of all names stays
+    turned = categories.parse(
+        label.to_json() | {"isthing": int(label.isthing or label.name == last)} for label in labels
+    )
+    assert turned.names == labels.names
+    network = build_network("camvid_demo", turned)
+    assert f"drawn at random: {last} (as a thing)." in load_network(network, DEMO, turned)

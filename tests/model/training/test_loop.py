@@ -1,5 +1,6 @@
 """Whole runs on a tiny street: they learn, and every photo has its turn."""
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -14,6 +15,7 @@ from model.checkpoint import Checkpoint, build_network
 from model.datasets.load import load_annotations
 from model.evaluate.__main__ import table
 from model.evaluate.scores import evaluate
+from model.training import state
 from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise
 from model.training.loop import SEED, NonFiniteLossError, Trainer
@@ -40,6 +42,57 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_photo(tmp_path: P
         run.network.semantic_head.logits.bias.fill_(float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"step 0 on \d\.png, \d\.png"):
         run.run(1e9)
+
+
+def test_weights_that_are_not_finite_do_not_replace_the_last_checkpoint(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "street", tmp_path / "run")
+    run.save()
+    before = [path.read_bytes() for path in sorted((tmp_path / "run").iterdir())]
+    with torch.no_grad():
+        run.network.box_head.deltas.bias[0] = float("nan")  # of the background, which no loss sees
+    with pytest.raises(NonFiniteLossError, match=r"Weights are not finite after 0 steps: box_head\.deltas\.bias"):
+        run.save()
+    assert [path.read_bytes() for path in sorted((tmp_path / "run").iterdir())] == before
+
+
+@pytest.mark.parametrize("objects", [False, True])
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        *itertools.product(
+            ["backbone.stem.conv.weight", "pyramid.output3.0.weight", "rpn.deltas.bias", "rpn.logits.bias"],
+            [float("nan"), float("inf"), -float("inf")],
+        ),
+        ("backbone.stem.conv.weight", 3e38),  # finite, but what follows from it is not
+        ("pyramid.output3.0.weight", 3e38),
+    ],
+)
+def test_what_is_not_finite_is_reported_whatever_the_losses_see(
+    tmp_path: Path, part: str, value: float, objects: bool
+) -> None:
+    run = trainer(tmp_path / "street", tmp_path / "run", replace(RECIPE, bfloat16=False, roi_semantic=True))
+    with torch.no_grad():
+        run.network.get_parameter(part).view(-1)[0] = value
+    sample = run.dataset.sample(0, 0)
+    nothing = sample._replace(**{name: getattr(sample, name)[:0] for name in ("boxes", "classes", "masks")})
+    with pytest.raises(
+        NonFiniteLossError, match=r"not finite at step 0 on 0\.png: \{'rpn_class': .*'total': (nan|inf)"
+    ):
+        run.update([sample if objects else nothing])
+
+
+def test_losses_are_on_disk_before_the_state_that_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path / "street", tmp_path / "run", replace(RECIPE, steps=2))
+    lines = []
+    written = state.write
+
+    def watch(out: Path, content: state.State) -> None:
+        lines.append((content["steps"], len((out / "losses.jsonl").read_text().splitlines())))
+        written(out, content)
+
+    monkeypatch.setattr(state, "write", watch)
+    run.run(0)
+    assert lines == [(1, 1), (2, 2)]
 
 
 def test_a_run_is_over_by_its_steps_or_by_its_minutes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError
 from model.interface import categories
 from model.training import __main__ as command
 from model.training.outlines import Outline
 from tests.model.training.street import read_street, write_street
+from tests.model.typed import typed
+from tests.paths import DEMO
 
 
 @pytest.fixture
@@ -88,6 +91,68 @@ def test_options_that_do_not_fit_are_refused(
     monkeypatch.setattr(command, "load_outlines", lambda *_: outlines)
     with pytest.raises(CommandError, match=part):
         command.main(["--config", "camvid_demo", *street, "--device", "cpu", *options, "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(o, v) for o in ("--steps", "--minutes") for v in ("0", "-1", "nan", "inf", "", "many", "0.0")]
+    + [("--steps", "1.5"), ("--minutes", "1e-400"), *(("--checkpoint-seconds", v) for v in ("nan", "-1", "inf", ""))],
+)
+def test_numbers_that_make_no_run_are_refused(
+    tmp_path: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", "camvid_demo", "--annotations", "no.json", "--images", "no", "--out", str(tmp_path / "run")]
+    assert typed("model.training", *words, f"{option}={value}") == 2
+    assert f"argument {option}: expected a" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("isthing", "told"), [(1, "0 classes of stuff and 11 of things"), (0, "11 classes of stuff and 0 of things")]
+)
+def test_classes_of_one_kind_are_refused_before_anything_is_read(tmp_path: Path, isthing: int, told: str) -> None:
+    options = write_street(tmp_path)
+    content = json.loads((tmp_path / "street.json").read_text())
+    for category in content["categories"]:
+        category["isthing"] = isthing
+    (tmp_path / "street.json").write_text(json.dumps(content))
+    with pytest.raises(CommandError, match=told):
+        command.main(["--config", "camvid_demo", *options, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_folder_is_checked_before_anything_is_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--config", "camvid_demo", *write_street(tmp_path / "street"), "--out", str(tmp_path / "run")]
+    command.main([*options, "--device", "cpu", "--steps", "1"])
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    capsys.readouterr()
+    for more in (["--steps", "1"], ["--minutes", "1e-6"]):
+        command.main([*options, *more])
+        assert re.fullmatch(r"\S+run has 1 steps, 0\.\d minutes already: .*\n", capsys.readouterr().out)
+    content = json.loads((tmp_path / "street/street.json").read_text())
+    content["categories"].reverse()
+    (tmp_path / "street/street.json").write_text(json.dumps(content))
+    with pytest.raises(CommandError, match="run with other categories: class 0 is 'sky'"):
+        command.main([*options, "--steps", "2"])
+    (tmp_path / "run/state.pt").write_bytes(b"")
+    with pytest.raises(CommandError, match=r"run/state\.pt cannot be read"):
+        command.main([*options, "--steps", "2"])
+    before[tmp_path / "run/state.pt"] = b""
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_run_says_what_it_starts_from(tmp_path: Path) -> None:
+    labels = read_street(tmp_path).categories
+    options = ["--annotations", "a.json", "--images", "photos", "--out", "run"]
+
+    def said(config: str, *more: str) -> str:
+        network = build_network(config, labels)
+        return command.prepare(network, command.parser().parse_args(["--config", config, *options, *more]), labels)
+
+    assert said("camvid_demo") == ""
+    assert re.fullmatch(r"warning: coco_r50 starts from nothing, .* Name --backbone or --init-from\.", said("coco_r50"))
+    assert said("camvid_demo", "--init-from", str(DEMO)).endswith("tensors, for the same classes.")
 
 
 def test_validation_photos_are_those_of_the_run_unless_named(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import os
 import socket
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
+from model.command import CommandError
 from model.training.processes import agree, join, leave
 from model.training.step import TrainingStep
 from tests.model.training.street import ALONE, trainer, write_street
@@ -20,6 +23,41 @@ def test_a_process_is_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) ->
     assert found.is_first
     assert [agree(value, found) for value in (True, False)] == [True, False]
     leave(found)
+
+
+SHORT = timedelta(seconds=2)
+
+
+def wait_for_the_first(rank: int, port: int, out: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    real = torch.distributed.init_process_group
+    torch.distributed.init_process_group = lambda *words: real(*words, timeout=SHORT)
+    processes = join("cpu")
+    if rank == 0:
+        time.sleep(2 * SHORT.total_seconds())  # it scores a large data set
+        agree(True, processes)
+        os._exit(0)  # and is killed
+    told = [str(agree(False, processes))]
+    try:
+        agree(False, processes)
+    except CommandError as error:
+        told.append(str(error))
+    leave(processes)
+    out.write_text("\n".join(told))
+
+
+def test_the_others_wait_for_the_first_process_past_their_timeout_and_end_with_it(tmp_path: Path) -> None:
+    multiprocessing.spawn(wait_for_the_first, (free_port(), tmp_path / "told.txt"), nprocs=2)
+    waited, ended = (tmp_path / "told.txt").read_text().splitlines()
+    assert waited == "True"
+    assert ended == "Process 1 ends, because the first process has: see what that says."
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def gradients_of_rank(rank: int, folder: Path, port: int, out: Path) -> None:
@@ -37,9 +75,7 @@ def gradients_of_rank(rank: int, folder: Path, port: int, out: Path) -> None:
 
 
 def test_two_processes_have_the_gradients_of_one_with_both_photos(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     write_street(tmp_path / "street")
     multiprocessing.spawn(gradients_of_rank, (tmp_path / "street", port, tmp_path / "gradients.pt"), nprocs=2)
     shared = torch.load(tmp_path / "gradients.pt")

@@ -96,6 +96,15 @@ def test_a_photo_without_objects_has_losses_too(tmp_path: Path) -> None:
     losses["total"].backward()
 
 
+def test_every_loss_is_there_in_bfloat16_too(tmp_path: Path) -> None:
+    found = []
+    for low in (False, True):
+        run = trainer(tmp_path / "street", tmp_path / "run", replace(RECIPE, roi_semantic=True, bfloat16=low))
+        torch.manual_seed(0)
+        found.append({name: loss.item() for name, loss in run.step([run.dataset.sample(0, 0)]).items()})
+    assert found[1] == pytest.approx(found[0], rel=0.1, abs=0.05)
+
+
 def test_seven_of_ten_objects_get_a_channel(tmp_path: Path) -> None:
     run = trainer(tmp_path / "street", tmp_path / "run")
     step, sample = TrainingStep(run.network, RECIPE), run.dataset.sample(0, 0)
