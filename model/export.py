@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import torch
-import torchvision
 
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
@@ -67,11 +66,7 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
         scores=checkpoint.scores,
         licence=checkpoint.licence,
         source_sha256=source_sha256,
-        software={
-            "python": sys.version.split()[0],
-            "torch": str(torch.__version__),
-            "torchvision": str(torchvision.__version__),
-        },
+        software={"python": sys.version.split()[0], **archive.software()},
     )
     return scripted, metadata
 
