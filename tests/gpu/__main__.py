@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests import interpreter
 from tests.gpu.rows import Row, table, to_json, verdict
 from tests.gpu.sections import Outcome, run_process
 
@@ -128,6 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.run:
         from tests.gpu.measure import Bench
 
+        if args.dry:
+            interpreter.mend()
         bench = Bench(args.dry)
         for name in args.run:
             print_rows(name, bench)
