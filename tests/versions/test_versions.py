@@ -49,10 +49,13 @@ def environment(python: str, folder: Path) -> dict[str, str]:
     if SHARED.is_dir():
         known["UPSNET_SHARED"] = str(SHARED.resolve())
     if shutil.which("pyenv"):
-        installed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True).stdout.split()
-        if fitting := [name for name in installed if name.startswith(f"{python}.")]:
-            known["PYENV_VERSION"] = fitting[-1]
+        fitting = [name for name in output("pyenv", "versions", "--bare") if name.startswith(f"{python}.")]
+        known["PYENV_VERSION"] = ":".join([*fitting[-1:], *output("pyenv", "version-name")])  # uv may be of the latter
     return known
+
+
+def output(*words: str) -> list[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
 
 
 def told(words: list[str | Path], cwd: Path, environment: dict[str, str]) -> tuple[int, str]:
