@@ -6,20 +6,23 @@ No other module calls torch.jit; the network only marks its methods with `torch.
 import contextlib
 import io
 import json
+import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+import torchvision
 from torch import Tensor
 
 from model import ops as ops  # registers the operators an archive may call
-from model.interface.archive_file import METADATA, verify
+from model.interface.archive_file import METADATA, verify, versions
 from model.interface.archive_file import ArchiveError as ArchiveError
 from model.interface.archive_file import read_metadata as read_metadata
 from model.interface.archive_file import sha256 as sha256
-from model.interface.failures import one_line
+from model.interface.failures import is_shortage, one_line
 from model.interface.metadata import Metadata
 from model.interface.outputs import write
 
@@ -57,7 +60,7 @@ def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:
 
     Raises:
         ArchiveError: there is no usable archive at the path, its manifest lists another sha256, or it does not load on
-            the device.
+            the device: the message then names what is missing, and the versions that wrote it and that run here.
     """
     metadata = read_metadata(path)
     verify(path)  # before any of its code runs
@@ -65,10 +68,61 @@ def load(path: Path, device: str = "cpu") -> tuple[Scripted, Metadata]:
         with quiet():
             torch.jit.set_fusion_strategy([])
             scripted = torch.jit.load(str(path), map_location=device)
-    except RuntimeError as error:
-        raise ArchiveError(f"{path} does not load on {device}: {one_line(error)}") from error
+    except Exception as error:  # torch's reader raises errors of many classes
+        raise ArchiveError(f"{path} does not load on {device}: {_explain(error, path, metadata, device)}") from error
     cast_weights(scripted, torch.float32)
     return scripted.eval(), metadata
+
+
+def software() -> dict[str, str]:
+    """The versions of torch and torchvision that run here."""
+    return {"torch": str(torch.__version__), "torchvision": str(torchvision.__version__)}
+
+
+def _explain(error: Exception, path: Path, metadata: Metadata, device: str) -> str:
+    """Why torch did not load an archive that is one, and what to do, in one line."""
+    said = str(error)
+    if is_shortage(error) or not _answers(device):
+        return one_line(error)
+    names = _missing_operators(path) if "Unknown builtin op" in said else []
+    if names:
+        what = f"{_some(names)} {'is' if len(names) == 1 else 'are'} missing here"
+    elif wrong := re.search(r"^\s*(\w+::\w+)[.\w]*\(.*:\n\s*(.+)", said, re.MULTILINE):
+        names, what = [wrong[1]], f"{wrong[1]} takes other arguments here ({wrong[2].rstrip('.')})"
+    else:
+        what = one_line(error).rstrip(".:")
+    wrote, runs = versions(metadata.software), versions(software())
+    if any(name.startswith("upsnet::") for name in names):
+        advice = "Update this software"
+    else:
+        advice = "Fetch it again" if wrote == runs else "Install the versions that wrote it"
+    return (
+        f"{what}. It was written with {wrote}; here run {runs}. {advice}, or export it again from its checkpoint with "
+        "this software."
+    )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """A list in words."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _answers(device: str) -> bool:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        return False
+    return True
+
+
+def _missing_operators(path: Path) -> list[str]:
+    """The operators that an archive's code calls and that are not registered here: torch names only the first."""
+    with zipfile.ZipFile(path) as file:
+        code = [file.read(name).decode() for name in file.namelist() if name.endswith(".py")]
+    called = {found for text in code for found in re.findall(r"(?<![\w.])(?:torch|ops\.(\w+))\.(\w+)\(", text)}
+    names = sorted(f"{library or 'aten'}::{name}" for library, name in called)
+    return [name for name in names if not torch._C._jit_get_schemas_for_operator(name)]
 
 
 def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:

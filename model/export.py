@@ -12,7 +12,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
 
 import torch
-import torchvision
 
 from model import archive
 from model.checkpoint import Checkpoint, CheckpointError, thresholds_of
@@ -71,11 +70,7 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
         licence=checkpoint.licence,
         source_sha256=source_sha256,
         instances=network.candidates.limit,
-        software={
-            "python": sys.version.split()[0],
-            "torch": str(torch.__version__),
-            "torchvision": str(torchvision.__version__),
-        },
+        software={"python": sys.version.split()[0], **archive.software()},
     )
     return scripted, metadata
 

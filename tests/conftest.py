@@ -1,37 +1,19 @@
 """Without a device, Triton kernels run on CPU tensors in Triton's interpreter. A Ray cluster where tests ask for it."""
 
-import importlib.metadata
-import importlib.util
 import logging
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
 
+from tests import interpreter
+
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"  # a developer's settings are not the tests'
-
-
-def let_old_interpreters_read_numbers() -> None:
-    """Triton before 3.9 takes a loop's bound by `int` of an array of one number, which numpy refuses from 2.5 on."""
-    from triton.runtime import interpreter
-
-    patch = interpreter._patch_lang_tensor
-
-    def patch_and_read(tensor: type, scope: Any) -> None:
-        patch(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
-
-    interpreter._patch_lang_tensor = patch_and_read
-
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when it is first imported
-    if importlib.util.find_spec("triton"):
-        version = importlib.metadata.version("triton").split(".")
-        if (int(version[0]), int(version[1])) < (3, 9):
-            let_old_interpreters_read_numbers()
+    interpreter.mend()
 
 
 @pytest.fixture(scope="session")

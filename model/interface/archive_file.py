@@ -52,11 +52,7 @@ def read_metadata(path: Path) -> Metadata:
             if found[0].file_size > MOST_METADATA_BYTES:
                 raise ValueError(f"{found[0].file_size} bytes of metadata")
             fields = json.loads(archive.read(found[0]))
-        version = fields.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ArchiveError(
-                f"{path} has format version {version}; this software reads {FORMAT_VERSION}. Export it again."
-            )
+        _check_version(path, fields)
         return Metadata.from_json(fields)
     except ArchiveError:
         raise
@@ -64,6 +60,13 @@ def read_metadata(path: Path) -> Metadata:
         raise _unreadable(path, error) from error
     except Exception as error:  # what a file can make zipfile, its decompressors and json raise has no common class
         raise _no_archive(path, error) from error
+
+
+def versions(software: object) -> str:
+    """The versions of torch and torchvision among those that metadata hold, in one line whatever they hold."""
+    known = software if isinstance(software, dict) else {}
+    told = {name: " ".join(str(known.get(name, "(version unknown)")).split())[:40] for name in ("torch", "torchvision")}
+    return " and ".join(f"{name} {version}" for name, version in told.items())
 
 
 def sha256(path: Path) -> str:
@@ -93,6 +96,21 @@ def verify(path: Path) -> str:
                 f"{path} has sha256 {digest[:12]}..., its manifest lists {listed[:12]}.... Fetch the file again."
             )
     return digest
+
+
+def _check_version(path: Path, fields: dict[str, object]) -> None:
+    """Raise an ArchiveError for metadata of another format; of a newer one, with what wrote it."""
+    version = fields.get("format_version")
+    if version == FORMAT_VERSION:
+        return
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ArchiveError(
+            f"{path} has format version {version!s:.40}; this software reads {FORMAT_VERSION}. A newer one wrote it, "
+            f"with {versions(fields.get('software'))}. Update this software, or export again with this one."
+        )
+    raise ArchiveError(
+        f"{path} has format version {version!r:.40}; this software reads {FORMAT_VERSION}. Export it again."
+    )
 
 
 def _listed(manifest: object, name: str) -> str | None:

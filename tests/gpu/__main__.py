@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.interface import outputs
+from tests import interpreter
 from tests.gpu.rows import Row, table, to_json, verdict
 from tests.gpu.sections import Outcome, run_process
 
@@ -135,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.run:
         from tests.gpu.measure import Bench
 
+        if args.dry:
+            interpreter.mend()
         bench = Bench(args.dry)
         for name in args.run:
             print_rows(name, bench)

@@ -65,7 +65,12 @@ KINDS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut at the start": (cut(0.0001), "is not an archive"),
     "a byte wrong": (flip, r"is damaged \(camvid_demo\.pt/data/\d+ does not have its checksum\)"),
     "bare": (lambda path: members(path, a__data="x"), "holds no metadata"),
-    "future": (with_metadata(lambda fields: {**fields, "format_version": 99}), "format version 99"),
+    "future": (
+        with_metadata(lambda fields: {**fields, "format_version": 99, "software": {"torch": "2.99.1"}}),
+        r"has format version 99; this software reads 2\. A newer one wrote it, with torch 2\.99\.1 and",
+    ),
+    "past": (with_metadata(lambda fields: {**fields, "format_version": 1}), r"format version 1; .* Export it again\.$"),
+    "word": (with_metadata(lambda fields: {**fields, "format_version": "x\ny"}), "format version 'x"),
     "no version": (with_metadata(lambda fields: fields.pop("format_version") and fields), "format version None"),
     "list": (with_metadata(lambda _: [1]), "is not an archive"),
     "no JSON": (with_metadata(lambda _: "{"), "is not an archive"),
