@@ -169,6 +169,13 @@ def logged_front(
     return process
 
 
+def in_flight(port: int) -> int:
+    """The requests that a service has begun to answer."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(next(float(line.split()[1]) for line in lines if line.startswith("upsnet_inflight_requests ")))
+
+
 def status(port: int, path: str) -> int:
     """Of an answer on a new connection; 0 where there is none."""
     try:

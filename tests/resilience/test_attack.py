@@ -177,7 +177,7 @@ def test_answers_that_are_not_taken_count_as_bodies_do() -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.sendall(request(encode_png(noise), "/panoptic?view=overlay", Accept="image/png"))
-            assert client.recv(12) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
+            assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
             body = request(bytes(6_000_000))
             assert exchange(port, body).startswith(b"HTTP/1.1 429 ")
         patience = time.monotonic() + 5

@@ -121,7 +121,7 @@ async def test_what_outlives_the_drain_is_given_up(tmp_path: Path) -> None:
         await until(lambda: engine.inflight == 3)
         began = time.monotonic()
         assert await engine.drain(0.2) == 3
-        assert 0.2 <= time.monotonic() - began < 1.0
+        assert 0.2 <= time.monotonic() - began < 10.0
         for one in asking:
             with pytest.raises(NotReadyError, match=r"The service has stopped\. Try again soon\."):
                 await one
@@ -236,8 +236,7 @@ async def test_images_of_one_size_share_a_batch_unless_on_a_cpu(
     async with started(engine, backend):
         backend.gate.clear()
         asking = [background(ask(engine)) for _ in range(5)]
-        await until(lambda: engine.admission.pixels == 5 * 48 * 64)
-        await asyncio.sleep(0.1)
+        await until(lambda: sum(backend.batches) + len(list(engine.check_ready().batcher._queues)) == 5)
         backend.gate.set()
         await asyncio.gather(*asking)
     assert backend.batches == batches

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,26 @@ def warn(number: int) -> None:
     logging.getLogger("strangers").warning("request %d is odd", number)
 
 
-def test_a_place_in_the_code_warns_once_a_second_and_counts_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+class Clock:
+    """In place of `time`: stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(logs, "time", clock)
+    return clock
+
+
+def test_a_place_in_the_code_warns_once_a_second_and_counts_the_rest(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
     before = logging.getLogger().handlers[:], logging.getLogger().level
     try:
         logs.set_up_logging("text", "info")
@@ -24,7 +42,7 @@ def test_a_place_in_the_code_warns_once_a_second_and_counts_the_rest(capsys: pyt
             warn(number)
             logging.getLogger("ours").info("started %d", number)
         logging.getLogger("strangers").warning("another place")
-        time.sleep(1.05)
+        clock.now = 1.0
         warn(50)
     finally:
         logging.getLogger().handlers[:], level = before
@@ -81,12 +99,12 @@ def test_the_log_goes_to_its_own_stream_where_there_is_one(tmp_path: Path, capsy
     assert capsys.readouterr().err == ""
 
 
-def test_a_burst_of_refusals_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    bursts = logs.Bursts(seconds=0.2)
+def test_a_burst_of_refusals_is_one_line(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    bursts = logs.Bursts(seconds=10.0)
     for _ in range(50):
         bursts.note("The queue is full.")
     assert len(caplog.records) == 1
-    time.sleep(0.25)
+    clock.now = 10.0
     bursts.note("The queue is full.")
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [1, 50]
 

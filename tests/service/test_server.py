@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from model.interface.codec import encode_png
+from service.server import LINGER_SECONDS
 from tests.resilience.attack import exchange, plain, saved
-from tests.resilience.client import free_port, logged_front, our_server, request, serving, status
+from tests.resilience.client import free_port, in_flight, logged_front, our_server, request, serving, status
 
 PHOTO = request(plain(64, "RGB", "PNG"))
 
@@ -32,7 +33,7 @@ def test_an_answer_is_sent_whole_after_sigterm() -> None:
             writer.write(request(encode_png(noise), "/panoptic?view=overlay", Accept="image/png"))
             head = await reader.readuntil(b"\r\n\r\n")
             os.kill(pid, signal.SIGTERM)
-            await asyncio.sleep(3)  # longer than the listener lingers
+            await asyncio.sleep(3 * LINGER_SECONDS)
             size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             body = await reader.readexactly(size)
             writer.close()
@@ -42,20 +43,18 @@ def test_an_answer_is_sent_whole_after_sigterm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signals", "answered", "most_seconds"),
-    [([signal.SIGQUIT], 200, 10.0), ([signal.SIGTERM, signal.SIGTERM], 503, 3.0)],
+    ("signals", "answered", "base_ms"),
+    [([signal.SIGQUIT], 200, 1000), ([signal.SIGTERM, signal.SIGTERM], 503, 60_000)],
     ids=["QUIT drains", "a second TERM ends at once"],
 )
-def test_signals_end_it_cleanly(
-    tmp_path: Path, signals: list[signal.Signals], answered: int, most_seconds: float
-) -> None:
+def test_signals_end_it_cleanly(tmp_path: Path, signals: list[signal.Signals], answered: int, base_ms: int) -> None:
     port = free_port()
-    process = logged_front(port, tmp_path / "log", 2500)
+    process = logged_front(port, tmp_path / "log", base_ms)
 
     async def scenario() -> list[bytes]:
         answers = [asyncio.to_thread(exchange, port, PHOTO, patience=20.0) for _ in range(3)]
         waiting = asyncio.gather(*answers)
-        await asyncio.sleep(0.5)
+        await until_in_flight(port, 3)
         for number in signals:
             process.send_signal(number)
             await asyncio.sleep(0.2)
@@ -64,17 +63,24 @@ def test_signals_end_it_cleanly(
     began = time.monotonic()
     answers = asyncio.run(scenario())
     assert process.wait(30) == 0
-    assert time.monotonic() - began < most_seconds
+    assert time.monotonic() - began < 15.0  # the drain has 20
     assert all(answer.startswith(b"HTTP/1.1 %d " % answered) for answer in answers)
     assert answered == 200 or all(b'"not_ready"' in answer for answer in answers)
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+async def until_in_flight(port: int, count: int) -> None:
+    """Return when so many requests are being answered."""
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(in_flight, port) < count:
+            await asyncio.sleep(0.05)
 
 
 async def terminated(process: "subprocess.Popen[bytes]", *sent: bytes) -> list[bytes]:
     """The answers to requests that were under way when SIGTERM came."""
     port = int(process.args[process.args.index("--port") + 1])  # type: ignore[index, union-attr]
     waiting = asyncio.gather(*(asyncio.to_thread(exchange, port, one, patience=20.0) for one in sent))
-    await asyncio.sleep(0.5)
+    await until_in_flight(port, len(sent))
     process.send_signal(signal.SIGTERM)
     return await waiting
 
@@ -82,24 +88,34 @@ async def terminated(process: "subprocess.Popen[bytes]", *sent: bytes) -> list[b
 def test_the_listener_stays_open_for_a_second_and_new_work_is_refused(tmp_path: Path) -> None:
     port = free_port()
     process = logged_front(port, tmp_path / "log", 0)
-    process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    while status(port, "/health/ready") == 200:
+        assert time.monotonic() < began + LINGER_SECONDS
     seen = set()
-    while time.monotonic() < began + 0.9:
-        seen.add((status(port, "/health/ready"), status(port, "/health/live"), exchange(port, PHOTO)[9:12]))
+    while time.monotonic() < began + 0.9 * LINGER_SECONDS:
+        found = status(port, "/health/ready"), status(port, "/health/live"), said(port)
+        if time.monotonic() < began + LINGER_SECONDS:  # else the host was busy for too long to tell
+            seen.add(found)
     assert seen == {(503, 200, b"503")}
     assert process.wait(30) == 0
-    assert time.monotonic() - began < 8.0
     assert "draining: 0 requests in flight, 20 s at most" in (tmp_path / "log").read_text()
 
 
+def said(port: int) -> bytes:
+    """The status of the answer to a photo; empty where nothing listens."""
+    try:
+        return exchange(port, PHOTO)[9:12]
+    except OSError:
+        return b""
+
+
 def test_what_outlives_the_drain_gets_503(tmp_path: Path) -> None:
-    process = logged_front(free_port(), tmp_path / "log", 6000, drain_seconds=2)
+    process = logged_front(free_port(), tmp_path / "log", 60_000, drain_seconds=2)
     began = time.monotonic()
     answers = asyncio.run(terminated(process, PHOTO, PHOTO))
     assert process.wait(30) == 0
-    assert time.monotonic() - began < 6.0
+    assert time.monotonic() - began < 30.0
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"The service has stopped. Try again soon." in answer
@@ -182,12 +198,12 @@ def test_a_service_that_is_stopped_while_it_loads_says_so_and_ends_soon(tmp_path
     assert 1 < int(seconds[1]) <= 60
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
-    answer = exchange(port, PHOTO, patience=20.0)
+    while b"stopping" not in (answer := exchange(port, PHOTO, patience=0.2)):  # until the signal is heard
+        assert time.monotonic() - began < 5.0
     assert b"The service is stopping. Try again soon." in answer
     assert b"\r\nconnection: close\r\n" in answer.lower()
     assert process.wait(30) == 0
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 20.0  # loading takes a minute
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -198,8 +214,8 @@ def test_a_client_that_takes_nothing_does_not_hold_up_the_end(tmp_path: Path) ->
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sendall(request(encode_png(noise), "/panoptic?view=overlay", Accept="image/png"))
-        assert client.recv(12) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
+        assert client.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"  # and nothing more of seven megabytes
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        assert 1.0 < time.monotonic() - began < 9.0
+        assert 1.0 < time.monotonic() - began < 20.0

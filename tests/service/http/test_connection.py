@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from model.interface.codec import encode_png
+from service.http.connection import HEADER_SECONDS
 from tests.resilience.attack import exchange
 from tests.resilience.client import request, running
 from tests.service.emulated import image
@@ -208,12 +209,13 @@ def test_a_client_that_leaves_while_it_waits_is_noticed(port: int) -> None:
         return {name: float(count) for name, count in re.findall(r'images_total\{outcome="(\w+)"\} (\S+)', text)}
 
     before = outcomes()["cancelled"]
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(post())
-        time.sleep(0.02)
-    patience = time.monotonic() + 5
-    while outcomes()["cancelled"] == before:
+    patience = time.monotonic() + 30
+    while outcomes()["cancelled"] == before:  # on a busy host a client may leave before it waits, or be answered
         assert time.monotonic() < patience
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(post())
+            time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def test_an_unknown_expectation_is_refused_and_the_connection_goes_on(port: int) -> None:
@@ -250,12 +252,11 @@ def test_a_traceparent_is_passed_on_where_it_is_one(port: int, given: str, echoe
 
 
 def test_a_refusal_does_not_wait_for_the_body(port: int) -> None:
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(head(b"Host: a", b"Content-Length: 99999999999"))
-        answer = client.recv(65_536)
-    assert statuses(answer) == [413]
-    assert time.monotonic() - began < 1.0
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (413, "body_too_large")
 
 
 def test_requests_sent_ahead_are_answered_in_turn_and_in_order(port: int) -> None:
@@ -265,11 +266,11 @@ def test_requests_sent_ahead_are_answered_in_turn_and_in_order(port: int) -> Non
 
 
 def test_headers_sent_by_half_are_cut(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=4 * HEADER_SECONDS) as client:
         client.sendall(b"POST /panoptic HTTP/1.1\r\nHost: a\r\nX-")
-        began = time.monotonic()
         assert client.recv(100) == b""
-        assert 8 < time.monotonic() - began < 13
+        assert time.monotonic() - began > 0.9 * HEADER_SECONDS
 
 
 def test_headers_without_end_are_cut(port: int) -> None:

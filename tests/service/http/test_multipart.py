@@ -128,12 +128,12 @@ def test_what_is_no_part_is_counted_while_it_comes() -> None:
 
 
 def test_a_preamble_and_headers_that_come_by_the_byte_take_a_time_that_grows_with_them() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for body in (b"-" * 60_000, b"\r\n--XyZ" * 8_000, b"--XyZ\r\n" + b"A:\r\n" * 15_000, PART + b"\r\n--XyZ " * 8_000):
         parser = MultipartParser(b"XyZ")
         for byte in range(len(body)):
             list(parser.feed(body[byte : byte + 1]))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def mime(policy: email.policy.Policy) -> bytes:

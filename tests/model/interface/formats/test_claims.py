@@ -41,9 +41,9 @@ while size := sys.stdin.buffer.read(4):
     content = sys.stdin.buffer.read(int.from_bytes(size))
     count += 1
     before = before or peak()
-    began = time.monotonic()
+    began = time.process_time()
     decode(content)
-    slowest = max(slowest, time.monotonic() - began)
+    slowest = max(slowest, time.process_time() - began)
 print(count, peak() - before, slowest)
 """
 
@@ -68,7 +68,7 @@ def test_hostile_images_are_refused_or_decoded_in_bounded_memory_and_time() -> N
     inputs = [bytes(17_000_000), *full_size(), *(content for _, content in [*fixed()[:90], *hostile(1, 300)])]
     framed = b"".join(len(content).to_bytes(4) + content for content in inputs)
     command = [sys.executable, "-c", PROGRAM, str(MAX_PIXELS)]
-    done = subprocess.run(command, cwd=ROOT, input=framed, capture_output=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, input=framed, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:].decode()
     count, kilobytes, seconds = done.stdout.split()
     print(f"\n{int(count)} images: peak +{int(kilobytes) / 1e3:.0f} MB, slowest {float(seconds):.2f} s")

@@ -85,7 +85,7 @@ def test_an_error_a_row_does_not_hold_up_the_interpreter() -> None:
     finally:
         stop.set()
         busy.join()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 def test_errors_are_heard_in_the_thread_that_made_them_alone() -> None:
