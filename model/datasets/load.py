@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from model.command import path_name
 from model.datasets.cityscapes import load_cityscapes
 from model.datasets.json_file import check_same_kind, read_object
 from model.datasets.panoptic_folder import load_panoptic_folder
@@ -13,10 +14,10 @@ from model.interface import json_fields as fields
 def add_annotations(parser: argparse.ArgumentParser) -> None:
     """Add `--annotations`, `--images`, `--masks` and `--ids`: which annotated photos to use."""
     parser.add_argument(
-        "--annotations", required=True, type=Path, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
+        "--annotations", required=True, type=path_name, help="COCO-panoptic JSON, or Cityscapes' gtFine/SPLIT"
     )
-    parser.add_argument("--images", required=True, type=Path, help="folder of photos, or leftImg8bit/SPLIT")
-    parser.add_argument("--masks", type=Path, help="folder of id PNGs (Cityscapes: not needed)")
+    parser.add_argument("--images", required=True, type=path_name, help="folder of photos, or leftImg8bit/SPLIT")
+    parser.add_argument("--masks", type=path_name, help="folder of id PNGs (Cityscapes: not needed)")
     parser.add_argument("--ids", help="FILE:KEY, a JSON whose KEY lists the image ids to use (default: all)")
 
 
@@ -69,6 +70,8 @@ def read_id_list(text: str) -> list[ImageId]:
     """
     file, _, key = text.rpartition(":")
     expected = "xpected FILE:KEY with a list of image ids under KEY."
+    if not file or not key:
+        raise AnnotationError(f"--ids {text}: e{expected}")
     try:
         listed = fields.entries(fields.get(read_object(Path(file), "such a file"), key, file), key)
         return [fields.identity(number, f"{key}[{place}]") for place, number in enumerate(listed)]

@@ -16,7 +16,6 @@ if __name__ in ("__main__", "__mp_main__"):  # this process, or one that scores 
 from PIL import Image
 
 from model.command import (
-    CommandError,
     add_archive,
     add_device,
     check_output_file,
@@ -69,11 +68,8 @@ def check_outputs(args: argparse.Namespace) -> None:
     if args.worst:
         check_output_folder(args.worst)
     if args.json:
-        check_output_file(args.json)
-        ids = Path((args.ids or "").rpartition(":")[0])
-        for given in (args.archive, args.annotations, ids):
-            if given.is_file() and args.json.is_file() and args.json.samefile(given):
-                raise CommandError(f"--json {args.json} is read too: name another file to write the scores to.")
+        ids = [Path(args.ids.rpartition(":")[0])] if args.ids else []
+        check_output_file(args.json, args.archive, args.annotations, *ids)
 
 
 def open_analyzer(args: argparse.Namespace) -> Analyzer:
@@ -103,6 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_outputs(args)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
+    if args.json and args.json.exists():
+        check_output_file(args.json, *(path for record in annotations.images for path in (record.photo, record.mask)))
     analyzer = open_analyzer(args)
     processes = args.processes
     if processes is None:

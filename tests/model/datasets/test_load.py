@@ -53,10 +53,17 @@ def test_a_wrong_list_is_refused_in_one_line(tmp_path: Path, content: str, reaso
         load_annotations(*paths, f"{lists}:val")
 
 
-@pytest.mark.parametrize("text", ["nope:k", "nope", ":k", ""])
+@pytest.mark.parametrize("text", ["nope", ":k", "", "nope:"])
 def test_a_list_is_a_file_and_a_key(text: str) -> None:
-    with pytest.raises(AnnotationError, match=rf"^--ids {text}: .* cannot be read: .*\. Expected FILE:KEY"):
+    with pytest.raises(AnnotationError, match=rf"^--ids {text}: expected FILE:KEY with a list of image ids under KEY"):
         read_id_list(text)
+
+
+def test_a_list_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(
+        AnnotationError, match=r"^--ids nope:k: nope cannot be read: No such file or directory\. Expected"
+    ):
+        read_id_list("nope:k")
 
 
 def test_text_is_an_id_too(tmp_path: Path) -> None:
@@ -88,3 +95,12 @@ def test_annotations_need_photos_and_not_always_masks() -> None:
     assert (str(args.annotations), str(args.images), args.masks, args.ids) == ("a.json", "b", None, None)
     with pytest.raises(SystemExit):
         parser.parse_args(["--annotations", "a.json"])
+
+
+@pytest.mark.parametrize("option", ["--annotations", "--images", "--masks"])
+def test_an_empty_path_is_a_mistake_and_not_the_working_folder(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_annotations(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--annotations", "a.json", "--images", "b", option, ""])
+    assert f"argument {option}: expected a path, got ''" in capsys.readouterr().err

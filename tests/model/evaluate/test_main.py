@@ -150,7 +150,7 @@ def test_ids_need_a_file_and_a_key(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--worst", "{0}/a.json"], "a.json is no folder: name one to write to."),
         (["--worst", "{0}/a.json/worst"], "a.json/worst cannot be written to: Not a directory."),
         (["--worst", "{0}/x", "--json", "{0}/x"], "/x is a folder: name a file in it to write to."),
-        (["--json", "{0}/masks/../a.json"], "a.json is read too: name another file to write the scores to."),
+        (["--json", "{0}/masks/../a.json"], "a.json is read by this command too: name another file to write to."),
     ],
 )
 def test_outputs_are_checked_before_anything_is_read(
@@ -160,6 +160,18 @@ def test_outputs_are_checked_before_anything_is_read(
     assert typed("model.evaluate", "no.pt", *words, *[word.format(tmp_path) for word in outputs]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert part in line
+
+
+@pytest.mark.parametrize("kind", ["photos", "masks"])
+def test_scores_never_take_the_place_of_a_photo_or_its_png(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = words_of(write_folder(tmp_path, [CAR], np.full((4, 4), 300)))
+    (given,) = (tmp_path / kind).iterdir()
+    content = given.read_bytes()
+    assert typed("model.evaluate", "no.pt", *words, "--json", str(given)) == 1
+    assert capsys.readouterr().err == f"error: {given} is read by this command too: name another file to write to.\n"
+    assert given.read_bytes() == content
 
 
 def test_folders_of_outputs_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
