@@ -57,7 +57,7 @@ def request_parts(deadline_ms: int) -> dict[str, Any]:
 def answers() -> Described:
     """Every answer to POST /panoptic."""
     example = segmentation()
-    facts = responses.describe(example, "upsnet-camvid-demo@c1155a45", REQUEST_ID)
+    facts = responses.describe(example, "upsnet-camvid-demo@bbca5c40", REQUEST_ID)
     good = {
         "model": PanopticResponse,
         "description": ANSWER,
