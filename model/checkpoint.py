@@ -1,6 +1,7 @@
 """Checkpoints: weights as safetensors, and what is needed to build the network they fit."""
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,7 +170,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """
     check_exists(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says in two lines more that it guesses what the file is
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of any class on damaged files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
         raise CheckpointError(f"{path} cannot be read: {reason}") from error
