@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from model.command import CommandError, check_output_file, check_output_folder, write
 from model.interface.categories import Labels
@@ -18,10 +18,11 @@ FIELDS = {"photo": str, "model": str, "name": str, "height": int, "width": int, 
 """Of each entry, with their types; `id`, the photo's id in panoptic.json, is missing in those of 0.2.0."""
 
 
-def is_entry(entry: Any) -> bool:
+def is_entry(entry: Any) -> TypeGuard[Entry]:
     """Whether a line of a journal is an entry: it may be cut short, or of another tool."""
-    fields = isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in FIELDS.items())
-    return fields and isinstance(entry.get("id", 1), int)
+    if not isinstance(entry, dict) or not isinstance(entry.get("id", 1), int):
+        return False
+    return all(isinstance(entry.get(name), kind) for name, kind in FIELDS.items())
 
 
 class Journal:
