@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,7 +182,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """
     check_exists(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says in two lines more that it guesses what the file is
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of any class on damaged files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
         raise CheckpointError(f"{path} cannot be read: {reason}") from error

@@ -72,7 +72,8 @@ def convert_weights(published: Mapping[str, Tensor], config: str) -> dict[str, T
         config: the configuration that the file was trained with, one of `DATASETS`.
 
     Raises:
-        CheckpointError: keys are missing, unknown or misshapen: how many, the first of them, and what may help.
+        CheckpointError: keys are missing, unknown or misshapen, or no plain numbers: how many, the first of them, and
+            what may help. The message goes on after the name of the file.
     """
     converted, faults = match(published, config)
     if faults:
@@ -82,9 +83,7 @@ def convert_weights(published: Mapping[str, Tensor], config: str) -> dict[str, T
         fitting = [other for other in DATASETS if hint is None and other != config and not match(published, other)[1]]
         if fitting:
             hint = f"It fits {fitting[0]}: give --config {fitting[0]}."
-        raise CheckpointError(
-            f"The file does not fit {config}, nothing was written: {faults}.{f' {hint}' * bool(hint)}"
-        )
+        raise CheckpointError(f"does not fit {config}, nothing was written: {faults}.{f' {hint}' * bool(hint)}")
     stem = "backbone.stem.conv.weight"
     converted[stem] = converted[stem].flip(1).contiguous()  # BGR -> RGB
     return converted
@@ -100,7 +99,7 @@ def match(published: Mapping[str, Tensor], config: str) -> tuple[dict[str, Tenso
     with torch.device("meta"):
         wanted = CONFIGURATIONS[config]().state_dict()
     converted: dict[str, Tensor] = {}
-    extra, misshapen = [], []
+    extra, misshapen, odd = [], [], []
     for key, tensor in zip(names(published), published.values(), strict=True):
         if key.endswith("num_batches_tracked"):
             continue
@@ -109,11 +108,15 @@ def match(published: Mapping[str, Tensor], config: str) -> tuple[dict[str, Tenso
             extra.append(f"{key} {tuple(tensor.shape)}")
         elif tensor.shape != wanted[name].shape:
             misshapen.append(f"{key} {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}")
+        elif tensor.layout != torch.strided or tensor.is_meta or not tensor.is_floating_point():
+            odd.append(f"{key} {str(tensor.dtype).removeprefix('torch.')}")
         else:
             converted[name] = tensor.float().contiguous()
     known = {our_name(key) for key in names(published)}
     missing = [f"{name} {tuple(tensor.shape)}" for name, tensor in wanted.items() if name not in known]
-    return converted, weight_files.faults(missing=missing, extra=extra, misshapen=misshapen)
+    return converted, weight_files.faults(
+        missing=missing, extra=extra, misshapen=misshapen, **{"no plain numbers": odd}
+    )
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -139,7 +142,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.out.suffix in (".pt", ".pth"):
         parser.error(f"--out {args.out}: a checkpoint of this project is a .safetensors file")
     check_output_file(args.out, args.checkpoint)
-    weights = convert_weights(read(args.checkpoint), args.config)
+    published = read(args.checkpoint)
+    try:
+        weights = convert_weights(published, args.config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{args.checkpoint} {error}") from error
     dataset = DATASETS[args.config]
     checkpoint = Checkpoint(
         args.config, categories.load(dataset), weights, dataset=dataset, licence="see the publisher's terms"

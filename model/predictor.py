@@ -41,9 +41,18 @@ class Analysis:
 
 
 def choose_device(device: str) -> str:
-    """`auto` becomes `cuda` where there is one, else `cpu`."""
+    """`auto` becomes `cuda` where there is one, else `cpu`.
+
+    Raises:
+        archive.ArchiveError: a CUDA device is asked for that torch does not find.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    _, _, number = device.partition(":")
+    there = torch.cuda.device_count() if device.startswith("cuda") and torch.cuda.is_available() else 0
+    if device.startswith("cuda") and int(number or 0) >= there:
+        found = f"of that number, torch finds {there}" if there else "is found"
+        raise archive.ArchiveError(f"Device {device}: no CUDA device {found}. Use another, `cpu` or `auto`.")
     return device
 
 

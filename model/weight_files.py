@@ -20,7 +20,9 @@ def faults(**names: Sequence[str]) -> str:
     """How many names have each fault, and the first of them: `2 missing: a, b; 130 extra: c, d, e, ...`."""
     parts = []
     for fault, found in names.items():
-        listed = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+        listed = ", ".join(name if len(name) <= 120 else name[:120] + "..." for name in found[:SHOWN]) + (
+            ", ..." if len(found) > SHOWN else ""
+        )
         parts += [f"{len(found)} {fault}: {listed}"] if found else []
     return "; ".join(parts)
 

@@ -101,7 +101,9 @@ def picture_names(records: Sequence[ImageRecord]) -> dict[ImageId, str]:
     taken = set()
     for record in records:
         path = "_".join(record.photo.relative_to(folder).with_suffix("").parts)
-        path = name = os.fsdecode(os.fsencode(path)[-200:])
+        while len(os.fsencode(path)) > 200:
+            path = path[1:]
+        name = path
         number = 1
         while name in taken:
             number += 1

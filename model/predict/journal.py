@@ -6,16 +6,23 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
-from model.command import CommandError, check_output_folder, write
+from model.command import CommandError, check_output_file, check_output_folder, write
 from model.interface.categories import Labels
 from model.predict.photos import ANSWERS, JOURNAL, Photo
 
 Entry = dict[str, Any]
 """What the journal says of one photo."""
-FIELDS = {"photo", "model", "name", "height", "width", "segments_info"}
-"""Of each entry; `id`, the photo's id in panoptic.json, is missing in those of 0.2.0."""
+FIELDS = {"photo": str, "model": str, "name": str, "height": int, "width": int, "segments_info": list}
+"""Of each entry, with their types; `id`, the photo's id in panoptic.json, is missing in those of 0.2.0."""
+
+
+def is_entry(entry: Any) -> TypeGuard[Entry]:
+    """Whether a line of a journal is an entry: it may be cut short, or of another tool."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("id", 1), int):
+        return False
+    return all(isinstance(entry.get(name), kind) for name, kind in FIELDS.items())
 
 
 class Journal:
@@ -41,6 +48,7 @@ class Journal:
         if not (folder / JOURNAL).exists():
             self._refuse_strangers()
         check_output_folder(folder / "panoptic")
+        check_output_file(folder / "panoptic.json")
         self._file = (folder / JOURNAL).open("a+b")
         try:
             self._lock()
@@ -79,7 +87,7 @@ class Journal:
             entry = None
             with contextlib.suppress(ValueError):  # the line that was being written
                 entry = json.loads(line)
-            if not isinstance(entry, dict) or not entry.keys() >= FIELDS:
+            if not is_entry(entry):
                 continue
             if entry["model"] != self.model:
                 raise CommandError(

@@ -1,6 +1,9 @@
 """Published checkpoints: every key has its place, and nothing is written where one has not."""
 
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from model.checkpoint import CheckpointError
 from model.convert import DATASETS, convert_weights, our_name
 from model.network.configurations import CONFIGURATIONS
 from tests.model.typed import typed
-from tests.paths import DEMO
+from tests.paths import DEMO, ROOT
 
 
 def test_a_dataset_is_the_start_of_a_published_configurations_name() -> None:
@@ -116,7 +119,7 @@ def test_a_file_that_does_not_fit_ends_with_1_and_one_line(tmp_path: Path, capsy
     ):
         torch.save({key: torch.zeros(2)}, tmp_path / "official.pth")
         line = said(words, capsys)
-        assert line.startswith("error: The file does not fit coco_r50, nothing was written: ")
+        assert line.startswith(f"error: {words[0]} does not fit coco_r50, nothing was written: ")
         assert line.endswith(part)
     assert not (tmp_path / "ours.safetensors").exists()
 
@@ -130,6 +133,35 @@ def test_a_resnet_an_archive_and_a_page_are_told(tmp_path: Path, capsys: pytest.
     assert "is not a published checkpoint. It is an archive of this project already" in said(words, capsys)
     path.write_bytes(b"<!DOCTYPE html><html>")
     assert "is not a published checkpoint. It is a web page" in said(words, capsys)
+
+
+def test_tensors_that_are_no_plain_numbers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "official.pth"
+    words = [str(path), "--config", "coco_r50", "--out", str(tmp_path / "ours.safetensors")]
+    weight = torch.zeros(64, 3, 7, 7)
+    for tensor, kind in (
+        (weight.to_sparse(), "float32"),
+        (weight.to("meta"), "float32"),
+        (weight.to(torch.complex64), "complex64"),
+        (weight.to(torch.int8), "int8"),
+    ):
+        torch.save(official("coco_r50") | {"module.resnet_backbone.conv1.conv1.weight": tensor}, path)
+        line = said(words, capsys)
+        assert line.endswith(f": 1 no plain numbers: resnet_backbone.conv1.conv1.weight {kind}.")
+    torch.save({"k" * 5000: torch.zeros(2)}, path)
+    assert len(said(words, capsys)) < 1000
+
+
+def test_torch_adds_no_line_to_a_refusal(tmp_path: Path) -> None:
+    """It warns of an archive and of a pickle in another protocol; here warnings are printed, as a user sees them."""
+    (tmp_path / "pickle.pth").write_bytes(pickle.dumps({"a": 1}))
+    for path in (DEMO, tmp_path / "pickle.pth"):
+        words = [str(path), "--config", "coco_r50", "--out", str(tmp_path / "ours.safetensors")]
+        done = subprocess.run(
+            [sys.executable, "-m", "model.convert", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"error: {path} is not a published checkpoint. ")
 
 
 def test_the_output_is_looked_at_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,3 +117,5 @@ def test_pictures_have_the_names_of_their_paths(tmp_path: Path) -> None:
     assert names("a.jpg", "a.png", "a_2.jpg", "a.b.jpg") == ["a", "a_2", "a_2_2", "a.b"]
     (long, _) = names("x" * 100 + "/" + "ß" * 120 + ".jpg", "a.jpg")
     assert len(long.encode()) == 200
+    (cut, _) = names("ß" * 100 + "x/" + "a.jpg", "a.jpg")
+    assert cut == "ß" * 98 + "x_a"  # a whole sign is cut off: TensorBoard takes no half one

@@ -41,7 +41,10 @@ def test_the_next_run_reads_what_was_done_but_a_line_cut_short(tmp_path: Path) -
 
 
 def test_lines_that_are_no_entries_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).write_bytes(b'null\n{}\n\xff\xfe\n{"photo": "a"}\n' + json.dumps(ENTRY).encode())
+    odd: list[dict[str, Any]] = [{"photo": ["a"]}, {"name": 5}, {"id": "x"}, {"segments_info": None}, {"model": 1}]
+    lines = [b"null", b"{}", b"\xff\xfe", b'{"photo": "a"}']
+    lines += [json.dumps(ENTRY | change).encode() for change in [*odd, {}]]
+    (tmp_path / JOURNAL).write_bytes(b"\n".join(lines))
     assert read(tmp_path) == {"/in/a.png": ENTRY}
 
 
@@ -74,6 +77,12 @@ def test_a_file_in_place_of_the_pictures_folder_is_refused(tmp_path: Path) -> No
     (tmp_path / JOURNAL).touch()
     (tmp_path / "panoptic").touch()
     with pytest.raises(CommandError, match="panoptic is no folder: name one to write to"):
+        Journal(tmp_path, "tiny@1")
+
+
+def test_a_list_of_answers_that_could_not_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "panoptic.json").mkdir()
+    with pytest.raises(CommandError, match=r"panoptic\.json is a folder: name a file in it to write to"):
         Journal(tmp_path, "tiny@1")
 
 

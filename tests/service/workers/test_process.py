@@ -165,6 +165,8 @@ def test_each_step_is_told_with_the_share_of_the_start_before_it() -> None:
         ("weights/a.pt holds no metadata. Write it with `python -m model.export`.", "The archive cannot be loaded."),
         ("weights/a.pt does not load on cuda:1: CUDA error: invalid device ordinal", "The device does not answer."),
         ("No CUDA GPUs are available", "The device does not answer."),
+        ("Device cuda:1: no CUDA device is found. Use another, `cpu` or `auto`.", "The device does not answer."),
+        ("Device cuda:1: no CUDA device of that number, torch finds 1. Use another...", "The device does not answer."),
         ("Found no NVIDIA driver on your system.", "The device does not answer."),
         ("/secret/place is odd", "The log says why."),
     ],
