@@ -9,20 +9,11 @@ import pytest
 
 from service import library_lines
 from service.library_lines import CHARACTERS, LINES, Lines, Reader, open_pipe, printable
+from tests.service.clock import Clock
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "libraries"]
-
-
-class Clock:
-    """In place of `time`: stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

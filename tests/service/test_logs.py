@@ -9,20 +9,11 @@ from pathlib import Path
 import pytest
 
 from service import logs
+from tests.service.clock import Clock
 
 
 def warn(number: int) -> None:
     logging.getLogger("strangers").warning("request %d is odd", number)
-
-
-class Clock:
-    """In place of `time`: stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
