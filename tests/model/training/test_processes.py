@@ -13,7 +13,7 @@ import torch.multiprocessing as multiprocessing
 from model.command import CommandError
 from model.training.processes import agree, join, leave
 from model.training.step import TrainingStep
-from tests.model.training.street import ALONE, trainer, write_street
+from tests.model.training.street import ALONE, trainer
 
 
 def test_a_process_is_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def gradients_of_rank(rank: int, folder: Path, port: int, out: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    run = trainer(folder, out)
+    run = trainer(folder / str(rank), out)  # which writes the folder
     step = torch.nn.parallel.DistributedDataParallel(run.step)
     sample = run.dataset.sample(rank, 0)
     torch.manual_seed(100 + rank)
@@ -76,7 +76,6 @@ def gradients_of_rank(rank: int, folder: Path, port: int, out: Path) -> None:
 
 def test_two_processes_have_the_gradients_of_one_with_both_photos(tmp_path: Path) -> None:
     port = free_port()
-    write_street(tmp_path / "street")
     multiprocessing.spawn(gradients_of_rank, (tmp_path / "street", port, tmp_path / "gradients.pt"), nprocs=2)
     shared = torch.load(tmp_path / "gradients.pt")
     run = trainer(tmp_path / "street", tmp_path / "run")
