@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from model.command import CommandError
+from model.predictor import choose_device
 
 PATIENCE = timedelta(days=365)  # the first process may score a large data set, or write to a slow disk
 
@@ -40,15 +41,18 @@ def join(device: str) -> Processes:
 
     Args:
         device: auto, cpu or cuda; each process takes a CUDA device of its own.
+
+    Raises:
+        archive.ArchiveError: there is no CUDA device, or none for this process.
     """
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = choose_device(device)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes(0, 1, torch.device(kind))
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     if kind == "cuda":
+        kind = choose_device(f"cuda:{local}")
         torch.cuda.set_device(local)
-        kind = f"cuda:{local}"
     dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
     waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(waiting, dist.ProcessGroup)  # every process is in it
