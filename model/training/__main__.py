@@ -30,7 +30,7 @@ from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
 from model.training.loop import SEED, Trainer, share_done
 from model.training.outlines import Outline, load_outlines
-from model.training.processes import Processes, join, leave
+from model.training.processes import Processes, joined
 from model.training.recipe import RECIPES
 from model.training.validation import Validation
 
@@ -128,11 +128,8 @@ def main(argv: list[str] | None = None) -> None:
         raise CommandError(f"{args.annotations}: {error}") from error
     outlines = load_outlines(args.instances, annotations) if args.instances else None
     annotations = with_objects(annotations, outlines)
-    processes = join(args.device)
-    try:
+    with joined(args.device) as processes:
         train(args, annotations, outlines, processes)
-    finally:
-        leave(processes)
 
 
 def train(

@@ -1,6 +1,8 @@
 """The processes of a run: one, or those that torchrun started."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -67,21 +69,31 @@ def leave(processes: Processes) -> None:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """`join`, the run itself, and `leave`.
+
+    Raises:
+        CommandError: another process has ended, which this one noticed when it shared something with it.
+    """
+    processes = join(device)
+    try:
+        yield processes
+    except RuntimeError as error:
+        if processes.count > 1 and (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+            raise CommandError(f"Process {processes.rank} ends, because another has: see what that says.") from error
+        raise
+    finally:
+        leave(processes)
+
+
 def agree(value: bool, processes: Processes) -> bool:
     """The first process's value, so that all end at the same step although their clocks differ.
 
     The others wait for it, also while it writes a checkpoint and scores it.
-
-    Raises:
-        CommandError: the first process has ended.
     """
     if processes.count == 1:
         return value
     flag = torch.tensor([float(value)])
-    try:
-        dist.broadcast(flag, 0, group=processes.waiting)
-    except RuntimeError as error:
-        raise CommandError(
-            f"Process {processes.rank} ends, because the first process has: see what that says."
-        ) from error
+    dist.broadcast(flag, 0, group=processes.waiting)
     return bool(flag.item())
