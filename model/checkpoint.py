@@ -5,13 +5,14 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import archive
+from model import archive, weight_files
 from model.command import CommandError
 from model.interface import categories
 from model.interface.categories import Labels
@@ -76,6 +77,7 @@ class Checkpoint:
             CheckpointError: the file is missing, or `save` did not write it.
         """
         check_exists(path)
+        fields: dict[str, Any] = {}
         try:
             with safe_open(path, "pt") as file:
                 fields = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
@@ -83,8 +85,9 @@ class Checkpoint:
             fields["categories"] = categories.parse(fields["categories"])
             return cls(weights=weights, **fields)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path} is not a checkpoint of this project: {reason}") from error
+            ours = "configuration" in fields
+            reason = f": {str(error).splitlines()[0]}." if ours else f". {weight_files.seems(path)}"
+            raise CheckpointError(f"{path} is not a checkpoint of this project{reason}") from error
 
     @classmethod
     def of_archive(cls, path: Path) -> "Checkpoint":
@@ -178,16 +181,15 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """The tensors of a published file by name, read without running the code that a pickle can hold.
 
     Raises:
-        CheckpointError: the file is missing, or not a plain dictionary of tensors.
+        CheckpointError: the file is missing, or no plain dictionary of tensors: the message says what it seems to be.
     """
     check_exists(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says in two lines more that it guesses what the file is
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises errors of any class on damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "empty file"
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    except Exception:  # torch raises errors of any class on damaged files
+        loaded = None
     if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise CheckpointError(f"{path} is not a dictionary of tensors, as published checkpoints are.")
+        raise CheckpointError(f"{path} is not a published checkpoint. {weight_files.seems(path)}")
     return loaded

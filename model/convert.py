@@ -10,7 +10,6 @@ convolution are swapped here, once.
 import re
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from model import archive, weight_files
-from model.checkpoint import Checkpoint, CheckpointError, check_exists, read_published
+from model.checkpoint import Checkpoint, CheckpointError, read_published
 from model.command import check_output_file, new_parser, path_name, run
 from model.interface import categories
 from model.network.configurations import CONFIGURATIONS
@@ -119,19 +118,6 @@ def match(published: Mapping[str, Tensor], config: str) -> tuple[dict[str, Tenso
     )
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a published file.
-
-    Raises:
-        CheckpointError: it is something else; the message says what it seems to be.
-    """
-    check_exists(path)
-    try:
-        return read_published(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} is not a published checkpoint. {weight_files.seems(path)}") from error
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     parser = new_parser(__doc__)
@@ -142,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.out.suffix in (".pt", ".pth"):
         parser.error(f"--out {args.out}: a checkpoint of this project is a .safetensors file")
     check_output_file(args.out, args.checkpoint)
-    published = read(args.checkpoint)
+    published = read_published(args.checkpoint)
     try:
         weights = convert_weights(published, args.config)
     except CheckpointError as error:

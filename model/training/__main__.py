@@ -18,8 +18,8 @@ if __name__ == "__main__":
 
 import torch
 
-from model.checkpoint import Checkpoint, build_network, check_categories
-from model.command import CommandError, new_parser, number, positive, run
+from model.checkpoint import Checkpoint, CheckpointError, build_network, check_categories
+from model.command import CommandError, check_output_folder, need, new_parser, number, path_name, positive, run
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageId, ImageRecord
 from model.interface.categories import Labels
@@ -30,7 +30,7 @@ from model.training.dataset import PanopticDataset
 from model.training.initialise import initialise, load_backbone, load_network
 from model.training.loop import SEED, Trainer, share_done
 from model.training.outlines import Outline, load_outlines
-from model.training.processes import Processes, join, leave
+from model.training.processes import Processes, joined
 from model.training.recipe import RECIPES
 from model.training.validation import Validation
 
@@ -40,13 +40,13 @@ def parser() -> argparse.ArgumentParser:
     result = new_parser(__doc__)
     result.add_argument("--config", required=True, choices=RECIPES, help="recipe: every number of the run")
     add_annotations(result)
-    result.add_argument("--instances", type=Path, help="COCO instances JSON to take boxes and polygons from")
-    result.add_argument("--out", required=True, type=Path, help="folder of the run")
-    result.add_argument("--init-from", type=Path, help="checkpoint or archive to start from")
+    result.add_argument("--instances", type=path_name, help="COCO instances JSON to take boxes and polygons from")
+    result.add_argument("--out", required=True, type=path_name, help="folder of the run")
+    result.add_argument("--init-from", type=path_name, help="checkpoint or archive to start from")
     result.add_argument("--backbone", help="KIND:FILE, ImageNet weights; KIND: caffe (as published) or torchvision")
-    result.add_argument("--val-annotations", type=Path, help="annotations to score on at each checkpoint")
-    result.add_argument("--val-images", type=Path, help="folder of the validation photos (default: --images)")
-    result.add_argument("--val-masks", type=Path, help="their PNGs (default: --masks)")
+    result.add_argument("--val-annotations", type=path_name, help="annotations to score on at each checkpoint")
+    result.add_argument("--val-images", type=path_name, help="folder of the validation photos (default: --images)")
+    result.add_argument("--val-masks", type=path_name, help="their PNGs (default: --masks)")
     result.add_argument("--val-ids", help="FILE:KEY, a JSON whose KEY lists the ids to validate on")
     result.add_argument(
         "--checkpoint-seconds", type=number, default=300, help="time between checkpoints (default: 300)"
@@ -82,12 +82,29 @@ def duration(text: str) -> float:
     return value
 
 
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse what no run can do, before anything is read.
+
+    Raises:
+        CommandError: the folder of the run cannot be written to, options do not go together, or a package is missing.
+    """
+    check_output_folder(args.out)
+    if args.val_annotations is None:
+        for name in ("val_images", "val_masks", "val_ids"):
+            if getattr(args, name) is not None:
+                raise CommandError(f"--{name.replace('_', '-')} needs --val-annotations: nothing is scored without.")
+    if args.instances and RECIPES[args.config]().crop:
+        raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
+    if args.instances:
+        need("pycocotools")  # draws the outlines
+
+
 def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> str:
     """Set the weights that a run starts from; what is to be said of them in one line, or nothing."""
     initialise(network)
     if args.backbone:
         kind, _, file = args.backbone.partition(":")
-        if kind not in ("caffe", "torchvision"):
+        if kind not in ("caffe", "torchvision") or not file:
             raise CommandError(f"--backbone {args.backbone}: expected caffe:FILE or torchvision:FILE.")
         load_backbone(network, Path(file), kind)
     if args.init_from:
@@ -103,17 +120,16 @@ def prepare(network: UPSNet, args: argparse.Namespace, labels: Labels) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parser().parse_args(argv)
+    check_options(args)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
-    check_categories(annotations.categories)  # before hours of reading
+    try:
+        check_categories(annotations.categories)  # before hours of reading
+    except CheckpointError as error:
+        raise CommandError(f"{args.annotations}: {error}") from error
     outlines = load_outlines(args.instances, annotations) if args.instances else None
     annotations = with_objects(annotations, outlines)
-    if outlines and RECIPES[args.config]().crop:
-        raise CommandError(f"--instances is for recipes that train on whole photos; {args.config} cuts crops.")
-    processes = join(args.device)
-    try:
+    with joined(args.device) as processes:
         train(args, annotations, outlines, processes)
-    finally:
-        leave(processes)
 
 
 def train(

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     """One photo as the network sees it in training.
 
     Attributes:
-        name: the photo's file name, for messages.
+        name: the photo's path, for messages.
         pixels: (3, H, W) float32, normalised, padded to multiples of 32.
         size: height and width before padding.
         scale: factor from the original to the resized photo.
@@ -134,10 +134,10 @@ class PanopticDataset:
             photo = flip(photo)
         if self.recipe.crop is not None:
             photo = jitter_color(random_crop(photo, self.recipe.crop, self.recipe.zoom, rng), self.recipe, rng)
-            return to_sample(photo, record.photo.name, 1.0, self.transform)
+            return to_sample(photo, str(record.photo), 1.0, self.transform)
         height, width = photo.semantic.shape
         scale = test_scale(height, width, rng.choice(self.recipe.short_sides), self.recipe.long_side)
-        sample = to_sample(photo, record.photo.name, scale, self.transform)
+        sample = to_sample(photo, str(record.photo), scale, self.transform)
         if self.outlines_of is None:
             return sample
         found = self.outlines_of[record.id]

@@ -37,6 +37,7 @@ class History:
         else:
             self._file.truncate(0)
             self._file.write(kept)
+            self._file.flush()
         self._board = _tensorboard(folder)
 
     def add(self, step: int, values: dict[str, float]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from model import weight_files
 from model.checkpoint import Checkpoint, CheckpointError, read_published
 from model.interface.categories import Labels
 from model.network.backbone import GlobalContext
@@ -101,13 +102,16 @@ def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: 
         CheckpointError: tensors are missing, unknown or misshapen.
     """
     state = network.state_dict()
-    faults = [f"missing {name}" for name in sorted(wanted - set(weights))]
-    faults += [f"extra {name}" for name in sorted(set(weights) - wanted)]
-    for name in sorted(wanted & set(weights)):
-        if weights[name].shape != state[name].shape:
-            faults.append(f"misshapen {name}: {tuple(weights[name].shape)}, expected {tuple(state[name].shape)}")
+    both = [name for name in state if name in wanted and name in weights]
+    misshapen = [
+        f"{name} {tuple(weights[name].shape)}, expected {tuple(state[name].shape)}"
+        for name in both
+        if weights[name].shape != state[name].shape
+    ]
+    missing, extra = [name for name in state if name in wanted - set(weights)], sorted(set(weights) - wanted)
+    faults = weight_files.faults(missing=missing, extra=extra, misshapen=misshapen)
     if faults:
-        raise CheckpointError(f"{source} does not fit:\n  " + "\n  ".join(faults))
+        raise CheckpointError(f"{source} does not fit the network: {faults}.")
     network.load_state_dict({**state, **weights})
 
 
@@ -126,7 +130,7 @@ def load_network(network: UPSNet, path: Path, labels: Labels) -> str:
     by_class: dict[str, Tensor] = {}
     if kinds_of(theirs) != kinds_of(labels):
         by_class = map_classes(weights, theirs, labels)
-    fill(network, weights | by_class, set(network.state_dict()), str(path))
+    fill(network, weights | by_class, set(network.state_dict()), f"{path}, weights of {source.configuration},")
     told = f"{path}: took {len(weights) - len(by_class)} of {len(weights)} tensors"
     if not by_class:
         return f"{told}, for the same classes."

@@ -1,6 +1,8 @@
 """The processes of a run: one, or those that torchrun started."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from model.command import CommandError
+from model.predictor import choose_device
 
 PATIENCE = timedelta(days=365)  # the first process may score a large data set, or write to a slow disk
 
@@ -40,15 +43,18 @@ def join(device: str) -> Processes:
 
     Args:
         device: auto, cpu or cuda; each process takes a CUDA device of its own.
+
+    Raises:
+        archive.ArchiveError: there is no CUDA device, or none for this process.
     """
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = choose_device(device)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes(0, 1, torch.device(kind))
     rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     if kind == "cuda":
+        kind = choose_device(f"cuda:{local}")
         torch.cuda.set_device(local)
-        kind = f"cuda:{local}"
     dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
     waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(waiting, dist.ProcessGroup)  # every process is in it
@@ -63,21 +69,31 @@ def leave(processes: Processes) -> None:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """`join`, the run itself, and `leave`.
+
+    Raises:
+        CommandError: another process has ended, which this one noticed when it shared something with it.
+    """
+    processes = join(device)
+    try:
+        yield processes
+    except RuntimeError as error:
+        if processes.count > 1 and (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+            raise CommandError(f"Process {processes.rank} ends, because another has: see what that says.") from error
+        raise
+    finally:
+        leave(processes)
+
+
 def agree(value: bool, processes: Processes) -> bool:
     """The first process's value, so that all end at the same step although their clocks differ.
 
     The others wait for it, also while it writes a checkpoint and scores it.
-
-    Raises:
-        CommandError: the first process has ended.
     """
     if processes.count == 1:
         return value
     flag = torch.tensor([float(value)])
-    try:
-        dist.broadcast(flag, 0, group=processes.waiting)
-    except RuntimeError as error:
-        raise CommandError(
-            f"Process {processes.rank} ends, because the first process has: see what that says."
-        ) from error
+    dist.broadcast(flag, 0, group=processes.waiting)
     return bool(flag.item())

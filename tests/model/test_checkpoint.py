@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save as safetensors
 from safetensors.torch import save_file
 
 from model.archive import ArchiveError
@@ -61,10 +62,20 @@ def test_a_missing_checkpoint_is_named_once(tmp_path: Path) -> None:
         Checkpoint.load(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", r"It is empty\."),
+        (b"hello", r"It is no file of torch's, or is damaged\."),
+        (b"<html>", "It is a web page"),
+        (DEMO.read_bytes(), "It is an archive of this project already"),
+        (safetensors({"a.weight": torch.zeros(2)}), r"It is a safetensors file with the names 'a\.weight'\."),
+    ],
+    ids=["empty", "text", "page", "archive", "weights"],
+)
+def test_what_is_no_checkpoint_is_told_in_one_line(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match="is not a checkpoint of this project") as error:
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors is not a checkpoint of this project\. {told}") as error:
         Checkpoint.load(tmp_path / "a.safetensors")
     assert "\n" not in str(error.value)
 
@@ -127,10 +138,10 @@ class Exploit:
     ("content", "part"),
     [
         (None, r"official\.pth is not a file\. Name a checkpoint\.$"),
-        (b"", "cannot be read: "),
-        (b"hello", "cannot be read: "),
-        (b"\x80\x02X\x03\x00\x00\x00a\xffb.", "cannot be read: "),
-        (pickle.dumps(Exploit()), "cannot be read: "),
+        (b"", r"is not a published checkpoint\. It is empty\.$"),
+        (b"hello", r"It is no file of torch's, or is damaged\.$"),
+        (b"\x80\x02X\x03\x00\x00\x00a\xffb.", r"It is no file of torch's, or is damaged\.$"),
+        (pickle.dumps(Exploit()), r"is not a published checkpoint\. "),
     ],
 )
 def test_a_published_file_is_read_and_never_run(
@@ -150,5 +161,5 @@ def test_a_published_file_is_a_dictionary_of_tensors(tmp_path: Path) -> None:
     assert read_published(tmp_path / "good.pth")["a"].tolist() == [1, 1]
     for wrong in ([torch.ones(2)], {"a": 1}):
         torch.save(wrong, tmp_path / "bad.pth")
-        with pytest.raises(CheckpointError, match="is not a dictionary of tensors"):
+        with pytest.raises(CheckpointError, match=r"It (holds a list|is a dictionary with 'a', not of tensors alone)"):
             read_published(tmp_path / "bad.pth")

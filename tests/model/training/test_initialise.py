@@ -1,5 +1,6 @@
 """Weights that a run starts from: drawn, of ImageNet, or of another network of ours."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,9 @@ def test_imagenet_weights_fill_the_backbone(tmp_path: Path) -> None:
     assert torch.equal(network.backbone.c5[2].conv3.weight, weights["layer4.2.conv3.weight"])
     del weights["layer1.0.bn1.bias"]
     torch.save(weights, tmp_path / "broken.pth")
-    with pytest.raises(CheckpointError, match=r"missing backbone\.c2\.0\.norm1\.bias"):
+    with pytest.raises(
+        CheckpointError, match=r"broken\.pth does not fit the network: 1 missing: backbone\.c2\.0\.norm1\.bias\.$"
+    ):
         load_backbone(network, tmp_path / "broken.pth", "caffe")
 
 
@@ -103,6 +106,23 @@ def test_an_archive_starts_a_run() -> None:
     told = load_network(small, DEMO, fewer)
     assert told.endswith("the rows of known classes; of 10 classes none is new.")
     assert torch.equal(small.box_head.logits.bias, network.box_head.logits.bias[:3])
+
+
+def test_weights_of_another_network_are_told_in_one_line() -> None:
+    labels = categories.load("camvid")
+    with pytest.raises(CheckpointError, match=r"pt, weights of camvid_demo, does not fit the network: ") as error:
+        load_network(build_network("coco_r50", labels), DEMO, labels)
+    assert all(
+        part in str(error.value) for part in (" missing: ", "; 34 extra: ", " misshapen: backbone.stem.conv.weight")
+    )
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"", "It is empty."), (DEMO.read_bytes(), "It is an archive")])
+def test_what_is_no_backbone_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "resnet.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(f"resnet.pth is not a published checkpoint. {told}")):
+        load_backbone(coco_r50(stuff=2, things=2), tmp_path / "resnet.pth", "caffe")
 
 
 def test_new_classes_are_named() -> None:

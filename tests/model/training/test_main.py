@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from model.archive import ArchiveError
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError
 from model.interface import categories
@@ -80,17 +81,43 @@ def test_photos_without_an_object_are_left_out(tmp_path: Path) -> None:
     ("options", "part"),
     [
         (["--backbone", "keras:resnet50.pth"], r"keras:resnet50\.pth: expected caffe:FILE or torchvision:FILE"),
+        (["--backbone", "caffe:"], r"--backbone caffe:: expected caffe:FILE or torchvision:FILE"),
+        (["--val-images", "photos"], "--val-images needs --val-annotations"),
+        (["--val-masks", "masks"], "--val-masks needs --val-annotations"),
+        (["--val-ids", ""], "--val-ids needs --val-annotations"),
         (["--instances", "instances.json"], "for recipes that train on whole photos; camvid_demo cuts crops"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], part: str
-) -> None:
+def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: list[str], part: str) -> None:
     street = write_street(tmp_path)
-    outlines = {0: [Outline(1, (0, 0, 9, 9), False, [])]}
-    monkeypatch.setattr(command, "load_outlines", lambda *_: outlines)
     with pytest.raises(CommandError, match=part):
         command.main(["--config", "camvid_demo", *street, "--device", "cpu", *options, "--out", str(tmp_path / "run")])
+
+
+def test_what_no_run_can_do_is_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The annotations are not there."""
+    (tmp_path / "file").write_text("")
+    words = ["--config", "coco_r50", "--annotations", str(tmp_path / "no.json"), "--images", str(tmp_path), "--out"]
+    for out, told in (("file", "is no folder"), ("file/run", "cannot be written to: Not a directory")):
+        with pytest.raises(CommandError, match=f"{tmp_path / out} {told}"):
+            command.main([*words, str(tmp_path / out)])
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(CommandError, match="This needs pycocotools, of the extra `train`"):
+        command.main([*words, str(tmp_path / "run"), "--instances", str(tmp_path / "instances.json")])
+
+
+@pytest.mark.parametrize("option", ["--out", "--instances", "--init-from", "--val-annotations", "--val-images"])
+def test_an_empty_path_is_bad_usage(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", "coco_r50", "--annotations", "no.json", "--images", "no", "--out", "/dev/null/no"]
+    assert typed("model.training", *words, option, "") == 2
+    assert f"argument {option}: expected a path, got ''" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    words = ["--config", "camvid_demo", *write_street(tmp_path), "--out", str(tmp_path / "run")]
+    with pytest.raises(ArchiveError, match="Device cuda: no CUDA device is found"):
+        command.main([*words, "--device", "cuda"])
 
 
 @pytest.mark.parametrize(
@@ -116,9 +143,9 @@ def test_classes_of_one_kind_are_refused_before_anything_is_read(tmp_path: Path,
     for category in content["categories"]:
         category["isthing"] = isthing
     (tmp_path / "street.json").write_text(json.dumps(content))
-    with pytest.raises(CommandError, match=told):
+    with pytest.raises(CommandError, match=rf"street\.json: {told}"):
         command.main(["--config", "camvid_demo", *options, "--out", str(tmp_path / "run")])
-    assert not (tmp_path / "run").exists()
+    assert not any((tmp_path / "run").iterdir())
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -185,4 +212,4 @@ def test_validation_by_other_categories_is_refused_before_the_first_step(
     options = ["--config", "camvid_demo", *street, "--device", "cpu", "--out", str(tmp_path / "run"), "--steps", "1"]
     with pytest.raises(CommandError, match=rf"/other\.json and the network differ in categories: {reason}"):
         command.main([*options, "--val-annotations", str(tmp_path / "other.json")])
-    assert not (tmp_path / "run").exists()
+    assert not any((tmp_path / "run").iterdir())

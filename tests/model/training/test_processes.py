@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from model.command import CommandError
-from model.training.processes import agree, join, leave
+from model.training.processes import agree, join, joined, leave
 from model.training.step import TrainingStep
 from tests.model.training.street import ALONE, trainer
 
@@ -33,25 +33,47 @@ def wait_for_the_first(rank: int, port: int, out: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     real = torch.distributed.init_process_group
     torch.distributed.init_process_group = lambda *words: real(*words, timeout=SHORT)
-    processes = join("cpu")
-    if rank == 0:
-        time.sleep(2 * SHORT.total_seconds())  # it scores a large data set
-        agree(True, processes)
-        os._exit(0)  # and is killed
-    told = [str(agree(False, processes))]
+    told = []
     try:
-        agree(False, processes)
+        with joined("cpu") as processes:
+            if rank == 0:
+                time.sleep(2 * SHORT.total_seconds())  # it scores a large data set
+                agree(True, processes)
+                os._exit(0)  # and is killed
+            told = [str(agree(False, processes))]
+            agree(False, processes)
     except CommandError as error:
-        told.append(str(error))
-    leave(processes)
-    out.write_text("\n".join(told))
+        out.write_text("\n".join([*told, str(error)]))
 
 
 def test_the_others_wait_for_the_first_process_past_their_timeout_and_end_with_it(tmp_path: Path) -> None:
     multiprocessing.spawn(wait_for_the_first, (free_port(), tmp_path / "told.txt"), nprocs=2)
     waited, ended = (tmp_path / "told.txt").read_text().splitlines()
     assert waited == "True"
-    assert ended == "Process 1 ends, because the first process has: see what that says."
+    assert ended == "Process 1 ends, because another has: see what that says."
+
+
+def refuse_in_the_second(rank: int, port: int, out: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    try:
+        with joined("cpu"):
+            if rank == 1:
+                raise CommandError("A photo cannot be read.")
+            torch.distributed.all_reduce(torch.zeros(1))  # as the gradients
+    except CommandError as error:
+        (out / f"{rank}.txt").write_text(str(error))
+
+
+def test_a_process_whose_peer_refuses_something_says_so_in_one_line(tmp_path: Path) -> None:
+    multiprocessing.spawn(refuse_in_the_second, (free_port(), tmp_path), nprocs=2)
+    assert (tmp_path / "1.txt").read_text() == "A photo cannot be read."
+    assert (tmp_path / "0.txt").read_text() == "Process 0 ends, because another has: see what that says."
+
+
+def test_an_error_of_this_process_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="of its own"), joined("cpu"):
+        raise RuntimeError("of its own")
 
 
 def free_port() -> int:
