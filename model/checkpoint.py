@@ -74,7 +74,7 @@ class Checkpoint:
         """Read a file that `save` wrote.
 
         Raises:
-            CheckpointError: the file is missing, or `save` did not write it.
+            CheckpointError: the file is missing, `save` did not write it, or no network tells its categories apart.
         """
         check_exists(path)
         fields: dict[str, Any] = {}
@@ -83,11 +83,13 @@ class Checkpoint:
                 fields = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
             fields["categories"] = categories.parse(fields["categories"])
-            return cls(weights=weights, **fields)
+            loaded = cls(weights=weights, **fields)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             ours = "configuration" in fields
             reason = f": {str(error).splitlines()[0]}." if ours else f". {weight_files.seems(path)}"
             raise CheckpointError(f"{path} is not a checkpoint of this project{reason}") from error
+        check_categories(loaded.categories, path)
+        return loaded
 
     @classmethod
     def of_archive(cls, path: Path) -> "Checkpoint":
@@ -119,10 +121,10 @@ class Checkpoint:
         """
         network = build_network(self.configuration, self.categories, **self.test_scale)
         set_thresholds(network, self.thresholds)
-        try:
-            network.load_state_dict(self.weights)
-        except RuntimeError as error:
-            raise CheckpointError(f"The weights do not fit {self.configuration}: {error}") from error
+        faults = weight_files.misfits(self.weights, network.state_dict())
+        if faults:
+            raise CheckpointError(f"The weights do not fit {self.configuration}: {faults}.")
+        network.load_state_dict(self.weights)
         return network
 
 
@@ -136,8 +138,8 @@ def check_exists(path: Path) -> None:
         raise CheckpointError(f"{path} is not a file. Name a checkpoint.")
 
 
-def check_categories(labels: Labels) -> None:
-    """Refuse categories that no network tells apart.
+def check_categories(labels: Labels, source: Path | str) -> None:
+    """Refuse categories that no network tells apart; the message names their source.
 
     Raises:
         CheckpointError: they are of that kind.
@@ -145,7 +147,7 @@ def check_categories(labels: Labels) -> None:
     try:
         check_classes(len(labels.stuff), len(labels.things))
     except ValueError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSNet:
@@ -156,7 +158,7 @@ def build_network(configuration: str, labels: Labels, **test_scale: int) -> UPSN
     """
     if configuration not in CONFIGURATIONS:
         raise CheckpointError(f"Configuration {configuration!r} is not one of {', '.join(CONFIGURATIONS)}.")
-    check_categories(labels)
+    check_categories(labels, configuration)
     stuff, things = len(labels.stuff), len(labels.things)
     return CONFIGURATIONS[configuration](stuff=stuff, things=things, **test_scale).eval()
 

@@ -27,6 +27,19 @@ def faults(**names: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
+def misfits(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """What does not match between weights and the tensors that are wanted, by `faults`; empty where all do."""
+    return faults(
+        missing=[name for name in wanted if name not in weights],
+        extra=[name for name in weights if name not in wanted],
+        misshapen=[
+            f"{name} {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ],
+    )
+
+
 def seems(path: Path) -> str:
     """What a file is that holds no plain dictionary of tensors: a sentence or two."""
     try:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, build_network, check_categories
+from model.checkpoint import Checkpoint, build_network, check_categories
 from model.command import CommandError, check_output_folder, need, new_parser, number, path_name, positive, run
 from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageId, ImageRecord
@@ -122,10 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     check_options(args)
     annotations = load_annotations(args.annotations, args.images, args.masks, args.ids)
-    try:
-        check_categories(annotations.categories)  # before hours of reading
-    except CheckpointError as error:
-        raise CommandError(f"{args.annotations}: {error}") from error
+    check_categories(annotations.categories, args.annotations)  # before hours of reading
     outlines = load_outlines(args.instances, annotations) if args.instances else None
     annotations = with_objects(annotations, outlines)
     with joined(args.device) as processes:

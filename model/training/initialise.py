@@ -102,14 +102,7 @@ def fill(network: UPSNet, weights: dict[str, Tensor], wanted: set[str], source: 
         CheckpointError: tensors are missing, unknown or misshapen.
     """
     state = network.state_dict()
-    both = [name for name in state if name in wanted and name in weights]
-    misshapen = [
-        f"{name} {tuple(weights[name].shape)}, expected {tuple(state[name].shape)}"
-        for name in both
-        if weights[name].shape != state[name].shape
-    ]
-    missing, extra = [name for name in state if name in wanted - set(weights)], sorted(set(weights) - wanted)
-    faults = weight_files.faults(missing=missing, extra=extra, misshapen=misshapen)
+    faults = weight_files.misfits(weights, {name: tensor for name, tensor in state.items() if name in wanted})
     if faults:
         raise CheckpointError(f"{source} does not fit the network: {faults}.")
     network.load_state_dict({**state, **weights})

@@ -43,7 +43,10 @@ def test_a_network_whose_answers_would_be_confused_is_refused(
     kinds = [{"id": i, "name": str(i), "isthing": int(i >= counts[0])} for i in range(sum(counts))]
     Checkpoint("camvid_demo", categories.parse(kinds), {"a": torch.ones(1)}).save(tmp_path / "a.safetensors")
     assert typed("model.export", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "a.pt")) == 1
-    assert f"error: {counts[0]} classes of stuff and {counts[1]} of things: " in capsys.readouterr().err
+    assert (
+        f"error: {tmp_path / 'a.safetensors'}: {counts[0]} classes of stuff and {counts[1]} of things: "
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "a.pt").exists()
 
 

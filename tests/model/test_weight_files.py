@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from model.checkpoint import Checkpoint
 from model.interface.categories import Category, Labels
-from model.weight_files import faults, seem, seems
+from model.weight_files import faults, misfits, seem, seems
 from tests.paths import DEMO, EXAMPLES
 
 WEIGHTS = {"a.weight": torch.zeros(2)}
@@ -21,6 +21,13 @@ LABELS = Labels((Category(7, "road", False, (128, 64, 128)),))
 def test_faults_are_counted_and_the_first_named() -> None:
     assert faults(missing=[], extra=[]) == ""
     assert faults(missing=["a"], extra=list("bcde"), misshapen=[]) == "1 missing: a; 4 extra: b, c, d, ..."
+
+
+def test_misfits_are_by_name_and_shape() -> None:
+    ours = {"a": torch.zeros(2), "b": torch.zeros(2, 3), "c": torch.zeros(1)}
+    assert misfits(ours, ours) == ""
+    theirs = {"b": torch.zeros(3, 2), "c": torch.zeros(1), "d": torch.zeros(1)}
+    assert misfits(theirs, ours) == "1 missing: a; 1 extra: d; 1 misshapen: b (3, 2), expected (2, 3)"
 
 
 def saved(content: Any) -> Callable[[Path], None]:
