@@ -96,7 +96,8 @@ def _load(path: Path) -> State:
         raise StateError(f"{path} is not the state of a run. {hint}")
     groups = state["optimizer"].get("param_groups")
     counts = state["steps"] >= 0 and math.isfinite(state["seconds"]) and state["seconds"] >= 0
-    if not (counts and isinstance(groups, list) and groups and isinstance(state.get("run", {}), dict)):
+    listed = isinstance(groups, list) and groups and all(isinstance(group, dict) for group in groups)
+    if not (counts and listed and isinstance(state.get("run", {}), dict)):
         raise StateError(f"{path} is not the state of a run. {hint}")
     return state
 

@@ -150,6 +150,7 @@ FAULTS: dict[str, Any] = {
     "negative steps": lambda path: of_another_kind(path, steps=-1),
     "no time": lambda path: of_another_kind(path, seconds=float("nan")),
     "no optimizer": lambda path: of_another_kind(path, optimizer={}),
+    "odd optimizer": lambda path: of_another_kind(path, optimizer={"param_groups": [1]}),
     "odd facts": lambda path: of_another_kind(path, run=[1]),
     "folder": folder_in_its_place,
     "link to nothing": link_to_nothing,
