@@ -140,7 +140,7 @@ def test_an_interrupt_and_a_reader_that_has_ended_are_one_line(photo: Path) -> N
         words = f"-m service.benchmark http://127.0.0.1:{port} --image {photo} --concurrency 1 --duration"
         ended = []
         async with serving(our_server(port), port):
-            stopped = f"timeout --preserve-status -s INT 2 {sys.executable} {words} 30; exit $?"
+            stopped = f"timeout --foreground --preserve-status -s INT 2 {sys.executable} {words} 30; exit $?"
             closed = f"{sys.executable} {words} 0.1 | true; exit ${{PIPESTATUS[0]}}"
             for command in (stopped, closed):
                 done = await asyncio.to_thread(
