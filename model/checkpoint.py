@@ -1,7 +1,6 @@
 """Checkpoints: weights as safetensors, and what is needed to build the network they fit."""
 
 import json
-import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from model import archive, weight_files
 from model.command import CommandError
-from model.interface import categories
+from model.interface import categories, outputs
 from model.interface.categories import Labels
 from model.interface.channels import check_classes
 from model.network.backbone import unfold_norms
@@ -65,9 +64,7 @@ class Checkpoint:
         part = path.with_name(path.name + ".part")
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.weights.items()}
         save_file(weights, part, {name: json.dumps(value) for name, value in fields.items()})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())  # the name must not outlive the content when the host stops
-        part.replace(path)
+        outputs.put(part, path)
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":

@@ -18,7 +18,7 @@ from typing import NoReturn
 from model.interface import outputs
 from model.interface.archive_file import ArchiveError
 from model.interface.failures import is_shortage, is_unwritten, one_line
-from model.interface.outputs import write as write
+from model.interface.outputs import OutputError
 from model.interface.served import PRECISIONS
 
 LARGEST = 10**9
@@ -27,6 +27,10 @@ LARGEST = 10**9
 EXTRAS = {"pycocotools": "train", "tensorboard": "train", "ray": "ray"}
 """The extra that installs a package."""
 MISSING = "This needs {package}, of the extra `{extra}`. Install it with `uv sync --extra {extra}`."
+
+
+check_output_file, check_output_folder, write = outputs.check_file, outputs.check_folder, outputs.write
+"""What a command asks before its work begins, and how it writes."""
 
 
 class CommandError(Exception):
@@ -130,30 +134,6 @@ def positives(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def check_output_file(path: Path, *inputs: Path) -> None:
-    """Refuse a file that could not be written, before the work for it begins: `outputs.check_file`.
-
-    Raises:
-        CommandError: it is a folder or one of the inputs, or the operating system does not let it be written.
-    """
-    try:
-        outputs.check_file(path, inputs)
-    except outputs.OutputError as error:
-        raise CommandError(str(error)) from error
-
-
-def check_output_folder(path: Path) -> None:
-    """Make a folder for output, and refuse one that cannot be written to: `outputs.check_folder`.
-
-    Raises:
-        CommandError: it is a file, or the operating system does not let it be made or written to.
-    """
-    try:
-        outputs.check_folder(path)
-    except outputs.OutputError as error:
-        raise CommandError(str(error)) from error
-
-
 def printable(text: object) -> str:
     """A text in one line, without what a terminal does not print: a file's name may hold line breaks and any bytes."""
     line = " ".join(part.strip() for part in str(text).splitlines())
@@ -184,7 +164,7 @@ def run(main: Callable[[], int | None]) -> None:
         end("stopped", 130)
     except BrokenPipeError:
         end("stopped: what read the output has ended", 141)
-    except (CommandError, ArchiveError, OSError) as error:
+    except (CommandError, ArchiveError, OutputError, OSError) as error:
         if isinstance(error, OSError) and error.errno is None:
             raise  # from a library; those of the operating system say what is wrong and name the file
         end(f"error: {printable(error)}", 1)

@@ -4,7 +4,6 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -12,7 +11,7 @@ class OutputError(Exception):
     """Something cannot be written where it should be; the message is one line and says what to do."""
 
 
-def check_file(path: Path, inputs: Iterable[Path] = ()) -> None:
+def check_file(path: Path, *inputs: Path) -> None:
     """Refuse a file that could not be written.
 
     Missing folders above it are made. A file that is there is not changed, and none is left where there was none.
@@ -80,10 +79,17 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
         part.write_bytes(content)
         if place.exists():
             part.chmod(stat.S_IMODE(place.stat().st_mode))
-        part.replace(place)
+        put(part, place)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def put(part: Path, place: Path) -> None:
+    """Give a file that is written the name of another, which it replaces; both are in one folder."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # the name must not outlive the content when the host stops
+    part.replace(place)
 
 
 def flush() -> None:

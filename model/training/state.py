@@ -10,6 +10,7 @@ import torch
 
 from model.checkpoint import Checkpoint, CheckpointError
 from model.command import CommandError
+from model.interface import outputs
 from model.interface.categories import Labels
 from model.interface.failures import one_line
 from model.training.recipe import Recipe
@@ -43,9 +44,7 @@ def write(out: Path, state: State) -> None:
     part = out / f"{STATE}.part"
     with part.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(out / STATE)
+    outputs.put(part, out / STATE)
 
 
 def read(out: Path, wanted: State) -> State | None:

@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if arguments.json:
-            outputs.check_file(arguments.json, [arguments.image])
+            outputs.check_file(arguments.json, arguments.image)
         target = Target(arguments.url, arguments.accept, arguments.api_key)
         loads = asyncio.run(run(target, read(arguments.image), arguments.concurrency, arguments.duration))
         if arguments.json:

@@ -20,8 +20,6 @@ from model.checkpoint import CheckpointError
 from model.command import (
     CommandError,
     add_device,
-    check_output_file,
-    check_output_folder,
     need,
     new_parser,
     not_negative,
@@ -211,56 +209,6 @@ def test_other_numbers_have_bounds() -> None:
     for read, wrong in ((not_negative, "-3"), (number, "-0.1"), (number, "nan"), (number, "inf"), (share, "1.5")):
         with pytest.raises(argparse.ArgumentTypeError, match=rf"expected a .*number, .*, got '{wrong}'"):
             read(wrong)
-
-
-def test_the_folders_of_an_output_are_made_and_nothing_else(tmp_path: Path) -> None:
-    check_output_file(tmp_path / "a/b/scores.json")
-    check_output_folder(tmp_path / "a/c/d")
-    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["a", "a/b", "a/c", "a/c/d"]
-
-
-def test_an_output_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "scores.json").write_text("old")
-    check_output_file(tmp_path / "scores.json")
-    check_output_folder(tmp_path)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-    os.mkfifo(tmp_path / "pipe")
-    for place in (tmp_path / "pipe", Path("/dev/null")):
-        check_output_file(place)
-
-
-def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("old")
-    (tmp_path / "nowhere").symlink_to(tmp_path / "lost/x")
-    with pytest.raises(CommandError, match=r"/test_a_file_.* is a folder: name a file in it to write to\.$"):
-        check_output_file(tmp_path)
-    for check, name, part in (
-        (check_output_folder, "file", "file is no folder: name one to write to"),
-        (check_output_file, "file/x.json", "file is no folder: name one to write to"),
-        (check_output_folder, "file/x", "file/x cannot be written to: Not a directory"),
-        (check_output_folder, "nowhere", "nowhere is no folder"),
-        (check_output_file, "x" * 300, "cannot be written: File name too long"),
-        (check_output_folder, "x" * 300, "cannot be written to: File name too long"),
-    ):
-        with pytest.raises(CommandError, match=part):
-            check(tmp_path / name)
-
-
-def test_what_the_operating_system_does_not_let_be_written_is_refused(tmp_path: Path) -> None:
-    """In `/proc`, where not even root makes a file."""
-    for place in (Path("/proc/scores.json"), Path("/proc/a/scores.json")):
-        with pytest.raises(CommandError, match=r"^/proc.* cannot be written.*: .*\. Name another place\.$"):
-            check_output_file(place)
-    for place in (Path("/proc"), Path("/proc/a")):
-        with pytest.raises(CommandError, match=r"^/proc.* cannot be written to: .*\. Name another place\.$"):
-            check_output_folder(place)
-    (tmp_path / "folder").mkdir(mode=0o500)
-    (tmp_path / "file").touch(mode=0o400)
-    if os.geteuid():  # root may
-        with pytest.raises(CommandError, match="file cannot be written: Permission denied"):
-            check_output_file(tmp_path / "file")
-        with pytest.raises(CommandError, match="folder cannot be written to: Permission denied"):
-            check_output_folder(tmp_path / "folder")
 
 
 @pytest.mark.parametrize(

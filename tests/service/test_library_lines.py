@@ -18,9 +18,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(library_lines, "time", clock)
-    return clock
+    return Clock(monkeypatch, library_lines)
 
 
 def test_the_first_lines_of_a_minute_are_logged_and_the_rest_is_counted(

@@ -18,9 +18,7 @@ def warn(number: int) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(logs, "time", clock)
-    return clock
+    return Clock(monkeypatch, logs)
 
 
 def test_a_place_in_the_code_warns_once_a_second_and_counts_the_rest(

@@ -19,8 +19,8 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     for path in (tmp_path / "a", tmp_path / "link", tmp_path / "x/../a"):
         (tmp_path / "x").mkdir(exist_ok=True)
         with pytest.raises(OutputError, match=r"is read by this command too: name another file to write to\.$"):
-            check_file(path, [tmp_path / "missing", tmp_path / "a"])
-    check_file(tmp_path / "b", [tmp_path / "a"])
+            check_file(path, tmp_path / "missing", tmp_path / "a")
+    check_file(tmp_path / "b", tmp_path / "a")
     assert (tmp_path / "a").read_text() == "weights"
 
 
@@ -91,3 +91,53 @@ def test_names_may_be_as_long_as_the_system_lets_them(tmp_path: Path) -> None:
         check_file(tmp_path / name)
         write(tmp_path / name, "long")
         assert (tmp_path / name).read_text() == "long"
+
+
+def test_the_folders_of_an_output_are_made_and_nothing_else(tmp_path: Path) -> None:
+    check_file(tmp_path / "a/b/scores.json")
+    check_folder(tmp_path / "a/c/d")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["a", "a/b", "a/c", "a/c/d"]
+
+
+def test_an_output_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("old")
+    check_file(tmp_path / "scores.json")
+    check_folder(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/null")):
+        check_file(place)
+
+
+def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "lost/x")
+    with pytest.raises(OutputError, match=r"/test_a_file_.* is a folder: name a file in it to write to\.$"):
+        check_file(tmp_path)
+    for check, name, part in (
+        (check_folder, "file", "file is no folder: name one to write to"),
+        (check_file, "file/x.json", "file is no folder: name one to write to"),
+        (check_folder, "file/x", "file/x cannot be written to: Not a directory"),
+        (check_folder, "nowhere", "nowhere is no folder"),
+        (check_file, "x" * 300, "cannot be written: File name too long"),
+        (check_folder, "x" * 300, "cannot be written to: File name too long"),
+    ):
+        with pytest.raises(OutputError, match=part):
+            check(tmp_path / name)
+
+
+def test_what_the_operating_system_does_not_let_be_written_is_refused(tmp_path: Path) -> None:
+    """In `/proc`, where not even root makes a file."""
+    for place in (Path("/proc/scores.json"), Path("/proc/a/scores.json")):
+        with pytest.raises(OutputError, match=r"^/proc.* cannot be written.*: .*\. Name another place\.$"):
+            check_file(place)
+    for place in (Path("/proc"), Path("/proc/a")):
+        with pytest.raises(OutputError, match=r"^/proc.* cannot be written to: .*\. Name another place\.$"):
+            check_folder(place)
+    (tmp_path / "folder").mkdir(mode=0o500)
+    (tmp_path / "file").touch(mode=0o400)
+    if os.geteuid():  # root may
+        with pytest.raises(OutputError, match="file cannot be written: Permission denied"):
+            check_file(tmp_path / "file")
+        with pytest.raises(OutputError, match="folder cannot be written to: Permission denied"):
+            check_folder(tmp_path / "folder")

@@ -10,6 +10,7 @@ import pytest
 
 from model.command import CommandError
 from model.interface.categories import Category, Labels
+from model.interface.outputs import OutputError
 from model.predict.journal import Journal
 from model.predict.photos import JOURNAL, Photo
 from tests.paths import ROOT
@@ -76,13 +77,13 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_pictures_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).touch()
     (tmp_path / "panoptic").touch()
-    with pytest.raises(CommandError, match="panoptic is no folder: name one to write to"):
+    with pytest.raises(OutputError, match="panoptic is no folder: name one to write to"):
         Journal(tmp_path, "tiny@1")
 
 
 def test_a_list_of_answers_that_could_not_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "panoptic.json").mkdir()
-    with pytest.raises(CommandError, match=r"panoptic\.json is a folder: name a file in it to write to"):
+    with pytest.raises(OutputError, match=r"panoptic\.json is a folder: name a file in it to write to"):
         Journal(tmp_path, "tiny@1")
 
 

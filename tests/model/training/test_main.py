@@ -19,6 +19,7 @@ from model.archive import ArchiveError
 from model.checkpoint import Checkpoint, build_network
 from model.command import CommandError
 from model.interface import categories
+from model.interface.outputs import OutputError
 from model.training import __main__ as command
 from model.training.outlines import Outline
 from tests.model.training.street import read_street, write_street
@@ -99,7 +100,7 @@ def test_what_no_run_can_do_is_refused_before_anything_is_read(tmp_path: Path, m
     (tmp_path / "file").write_text("")
     words = ["--config", "coco_r50", "--annotations", str(tmp_path / "no.json"), "--images", str(tmp_path), "--out"]
     for out, told in (("file", "is no folder"), ("file/run", "cannot be written to: Not a directory")):
-        with pytest.raises(CommandError, match=f"{tmp_path / out} {told}"):
+        with pytest.raises(OutputError, match=f"{tmp_path / out} {told}"):
             command.main([*words, str(tmp_path / out)])
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(CommandError, match="This needs pycocotools, of the extra `train`"):
