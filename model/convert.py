@@ -8,11 +8,12 @@ convolution are swapped here, once.
 """
 
 import re
-import signal
 from collections.abc import Callable, Mapping
 
+from model.begin import begin
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 import torch
 from torch import Tensor

@@ -5,11 +5,12 @@
 The network is scripted whole. Nothing is written unless it answers a test picture as the eager network does.
 """
 
-import signal
 import sys
 
+from model.begin import begin
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 import torch
 

@@ -94,7 +94,7 @@ class Predictor:
         archive.ArchiveError: the archive cannot be used, or not on this device in this precision.
 
     Attributes:
-        served: what it serves: name, metadata, device, precision, kernel; after `check_kernels` also what fell back.
+        served: what it serves, and how; after `check_kernels` also what fell back.
         categories: the classes that it tells apart.
     """
 
@@ -115,7 +115,7 @@ class Predictor:
             self._answer = graphs.Graphs(self._network, torch.cuda.get_device_properties(device).total_memory)
         name, kernel = archive.full_name(path, metadata), ops.kernel(device)
         self.categories = metadata.categories
-        self.served = ServedModel(name, metadata, device, precision, kernel)
+        self.served = ServedModel(name, metadata, device, precision, kernel, torch.get_num_threads())
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that the network works at for an image; images with the same can share a batch."""

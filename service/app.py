@@ -90,10 +90,16 @@ def create_app(settings: Settings, backend: Backend | None = None) -> FastAPI:
 def make_pool(settings: Settings, metrics: Metrics) -> WorkerPool:
     """A worker process for each device, each with the settings' archive."""
     loading = settings.precision, settings.kernels, settings.log_format, settings.log_level
+    devices = settings.device.split(",")
+    alike = len(set(devices)) < len(devices)  # several workers on the CPU
+    names = [f"{device}:{number}" for number, device in enumerate(devices)] if alike else devices
     return WorkerPool(
-        {device: partial(load_predictor, settings.model, device, *loading) for device in settings.device.split(",")},
+        {
+            name: partial(load_predictor, settings.model, device, *loading)
+            for name, device in zip(names, devices, strict=True)
+        },
         warm_up=WarmUp(settings.warmup_sizes, settings.batch_size(on_cpu=False), settings.max_batch_pixels),
-        prepare=import_predictor,
+        prepare=partial(import_predictor, len(devices)),
         max_pixels=settings.max_pixels,
         observer=metrics,
     )
@@ -175,7 +181,13 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         served = engine.check_ready().served
         limits = {name: getattr(settings, name) for name in LIMITS}
         facts = {"model": served.name, "device": served.device, "precision": served.precision, "kernel": served.kernel}
-        rest = {"fallbacks": served.fallbacks, "limits": limits, "metadata": served.metadata.to_json()}
+        threads = {"network": served.threads, "decode": settings.decode_threads}
+        rest = {
+            "fallbacks": served.fallbacks,
+            "threads": threads,
+            "limits": limits,
+            "metadata": served.metadata.to_json(),
+        }
         return JSONResponse({**facts, **rest})
 
 

@@ -81,7 +81,11 @@ class Engine:
                 self._enter(self._serving(served))
                 facts = {"device": served.device, "precision": served.precision, "kernel": served.kernel}
                 self.metrics.model.info({"name": served.name, **facts})
-                log.info("ready: %s on %s, %s, kernel %s", served.name, *facts.values())
+                threads = served.threads, self.settings.decode_threads
+                log.info(
+                    "ready: %s on %s, %s, kernel %s; %d threads a worker, %d decode",
+                    *(served.name, *facts.values(), *threads),
+                )
         except Exception as error:
             log.error("cannot start: %s", error, exc_info=None if isinstance(error, WorkerStartError) else error)
             if isinstance(self._state, Loading):

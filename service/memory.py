@@ -1,13 +1,7 @@
-"""How much memory there is, and settings that let each image reuse the memory of the one before."""
+"""Settings that let each image reuse the memory of the one before."""
 
-import contextlib
 import ctypes
 import gc
-import os
-from pathlib import Path
-
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container reads its own limit, in versions 2 and 1 of cgroups."""
 
 KEPT_BLOCK_BYTES = 8 << 20
 """Freed blocks up to this size stay in the process for the next image. Pillow takes 4 MB for a megapixel."""
@@ -34,12 +28,3 @@ def settle() -> bool:
     settings = ((_MMAP_THRESHOLD, KEPT_BLOCK_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, ARENAS))
     accepted = [mallopt(name, value) == 1 for name, value in settings]
     return all(accepted)
-
-
-def memory_limit() -> int:
-    """Bytes that this process may use: the limit of its container, or the memory of the host if that is less."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in _CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # there is no such group, or its limit is "max"
-            limits.append(int(Path(path).read_text(encoding="ascii")))
-    return min(limits)

@@ -10,10 +10,9 @@ import socket
 import threading
 from typing import Any
 
-from model.interface import archive_file
+from model.interface import archive_file, host
 from model.interface.codec import MAX_SIDE
 from service import gpus
-from service.memory import memory_limit
 from service.settings import Settings, SettingsError, refusal, shown
 
 NAME_SECONDS = 1.5
@@ -142,16 +141,17 @@ def check_memory(settings: Settings) -> None:
     Raises:
         SettingsError: not so.
     """
-    memory = memory_limit()
+    memory, workers = host.memory(), len(settings.device.split(","))
     _check_room(f"UPSNET_MAX_PIXELS={settings.max_pixels}", PASSED_BYTES * settings.max_pixels, memory)
     for height, width in settings.warmup_sizes:
-        needed = RUN_BYTES * height * width
+        needed = RUN_BYTES * height * width * workers  # all of them warm up at once
         if needed > memory and _runs_on_cpu(settings.device):
-            _check_room(f"UPSNET_WARMUP_SIZES: {width}x{height}", needed, memory)
+            size = f"{width}x{height}" + (f" in {workers} workers" if workers > 1 else "")
+            _check_room(f"UPSNET_WARMUP_SIZES: {size}", needed, memory)
 
 
 def _runs_on_cpu(device: str) -> bool:
-    return device == "cpu" or (device == "auto" and gpus.look().count == 0)
+    return device.startswith("cpu") or (device == "auto" and gpus.look().count == 0)
 
 
 def _check_room(name: str, needed: int, memory: int) -> None:

@@ -3,17 +3,16 @@
 `service.environment` says where values come from, `service.preflight` whether this host and this archive allow them.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from model.interface import host
 from service import environment
 from service.environment import PREFIX
 from service.environment import SettingsError as SettingsError
-from service.memory import memory_limit
 
 MEGABYTE = 1 << 20
 UPLOADS_SHARE = 32
@@ -57,7 +56,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Path = Field(Path("weights/camvid_demo.pt"), description="archive to serve")
-    device: Annotated[str, Word] = Field("auto", description="auto, cpu, cuda, or a list: cuda:0,cuda:1")
+    device: Annotated[str, Word] = Field("auto", description="auto, cpu, cuda, or a list: cuda:0,cuda:1 or cpu,cpu")
     precision: Annotated[Literal["auto", "float32", "float16"], Word] = Field(
         "auto", description="auto is float16 on CUDA"
     )
@@ -73,13 +72,13 @@ class Settings(BaseModel):
     deadline_ms: Milliseconds = Field(30_000, description="milliseconds from the first byte of a request to its answer")
     max_bytes: Amount = Field(20_000_000, description="bytes of an image file")
     max_upload_bytes: Amount = Field(
-        default_factory=lambda: max(MEGABYTE, memory_limit() // UPLOADS_SHARE),
+        default_factory=lambda: max(MEGABYTE, host.memory() // UPLOADS_SHARE),
         description="bytes of bodies that wait to be decoded and of answers that wait to be sent; a 32nd of the memory",
     )
     max_pixels: Amount = Field(40_000_000, description="pixels of a decoded image")
     body_timeout_ms: Milliseconds = Field(10_000, description="milliseconds for the whole body to arrive")
     decode_threads: int = Field(
-        default_factory=lambda: min(os.cpu_count() or 1, 4),
+        default_factory=lambda: min(host.cores(), 4),
         ge=1,
         le=1024,
         description="threads that decode, and as many that encode; cores, at most 4",
@@ -145,19 +144,20 @@ class Settings(BaseModel):
     @classmethod
     def _check_device(cls, value: str) -> str:
         names = _parts(value)
-        if len(set(names)) < len(names):
+        if len(set(names)) < len(names) and set(names) != {"cpu"}:
             raise ValueError("a device is named twice; each has one worker")
         device = ",".join(names)
         number = "cuda:(0|[1-9][0-9]{0,2})"
-        if not re.fullmatch(f"auto|cpu|cuda|{number}(,{number})*", device):
-            raise ValueError("expected auto, cpu, cuda, or a list such as cuda:0,cuda:1")
+        if not re.fullmatch(f"auto|cpu(,cpu)*|cuda|{number}(,{number})*", device):
+            raise ValueError("expected auto, cpu, cuda, or a list such as cuda:0,cuda:1 or cpu,cpu")
         return device
 
     @model_validator(mode="after")
     def _check_precision(self) -> "Settings":
-        if self.device == "cpu" and self.precision == "float16":
+        if self.device.startswith("cpu") and self.precision == "float16":
             raise ValueError(
-                "UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE='cpu' is none; use float32 or auto"
+                f"UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE={shown(self.device)} is none; use float32 "
+                "or auto"
             )
         return self
 

@@ -2,9 +2,16 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
+
+from model.interface.host import share_with_others
+
+if "torch" not in sys.modules:
+    share_with_others()  # torch reads it once: tests run beside other programs
+
 import torch
 
 from tests import interpreter

@@ -17,12 +17,13 @@ import argparse
 import copy
 import json
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
+from model.begin import begin
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 import torch
 import torch.nn.functional as F

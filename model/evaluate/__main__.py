@@ -5,13 +5,13 @@ uv run python -m model.evaluate weights/camvid_demo.pt --annotations panoptic_va
 
 import argparse
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
+from model.begin import begin
+
 if __name__ in ("__main__", "__mp_main__"):  # this process, or one that scores answers
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 from PIL import Image
 
@@ -31,6 +31,7 @@ from model.datasets.load import add_annotations, load_annotations
 from model.datasets.records import Annotations, ImageId, picture_names, read_photo
 from model.evaluate.multi_scale import MultiScale
 from model.evaluate.scores import Analyzer, evaluate
+from model.interface import host
 from model.interface.overlay import draw_overlay
 from model.predictor import Predictor, choose_device
 
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     analyzer = open_analyzer(args)
     processes = args.processes
     if processes is None:
-        processes = min(os.cpu_count() or 1, 8) if choose_device(args.device).startswith("cuda") else 0
+        processes = min(host.cores(), 8) if choose_device(args.device).startswith("cuda") else 0
     evaluation = evaluate(analyzer, annotations, processes=processes)
     result = evaluation.result()
     print(table(result))  # noqa: T201

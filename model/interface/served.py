@@ -15,9 +15,10 @@ class ServedModel:
     Attributes:
         name: the archive's name and the first digits of its sha256.
         metadata: the archive's metadata.
-        device: where it runs: `cpu`, `cuda:0`.
+        device: where it runs: `cpu`, `cuda:0`; of several workers on the CPU, `cpu:0` and so on.
         precision: type of the network's weights: `float32`, `float16`.
         kernel: form of its deformable convolutions: `gather`, `triton`, `torchvision`.
+        threads: threads of the processor that a worker computes with.
         fallbacks: the GPU's kernels that failed their check at the start, and why, in one line each; the slower forms
             of their operators are run in their place.
     """
@@ -27,4 +28,5 @@ class ServedModel:
     device: str
     precision: str
     kernel: str
+    threads: int = 1
     fallbacks: dict[str, str] = field(default_factory=dict)

@@ -15,14 +15,15 @@ hosts of a Ray cluster: see model/predict/on_ray.py.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 
+from model.begin import begin
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 from tqdm import tqdm
 

@@ -7,14 +7,15 @@ A run that was stopped goes on where it was. `torchrun --nproc-per-node N -m mod
 
 import argparse
 import copy
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from model.begin import begin
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no trace while torch is imported
+    begin()
 
 import torch
 

@@ -98,7 +98,7 @@ def gpus_per_replica(device: str, in_cluster: int) -> int:
     """How many GPUs a replica asks Ray for."""
     if device == "auto":
         return 1 if in_cluster else 0
-    return 0 if device == "cpu" else len(device.split(","))
+    return 0 if device.startswith("cpu") else len(device.split(","))
 
 
 def target_per_replica(settings: Settings, gpus: int) -> int:

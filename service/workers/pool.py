@@ -44,7 +44,7 @@ class WorkerPool:
     """The workers of a service; a `Backend` of the engine.
 
     Args:
-        factories: by the name of a device, what makes the predictor for it in the worker's process.
+        factories: by the name of a worker, which is that of its device, what makes the predictor in its process.
         warm_up: what each worker runs before it is ready.
         prepare: what each worker's process runs before its factory.
         max_pixels: pixels of the largest image that shared memory must have room for.
@@ -142,6 +142,8 @@ class WorkerPool:
         self._workers.add(worker)
         try:
             await worker.start()
+            if len(self._factories) > 1:  # workers on the CPU are told apart
+                worker.served = replace(worker.served, device=device)
             self._check_same(worker)
         except BaseException:
             await self._stop(worker)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol, assert_never
 
+from model.interface import host
 from model.interface.failures import is_shortage, one_line
 from model.interface.panoptic import Panoptic, Pixels
 from model.interface.scale import padded_size
@@ -94,8 +95,13 @@ def load_predictor(path: Path, device: str, precision: str, kernels: str, log_fo
     return ArchivePredictor(path, device, precision, kernels)
 
 
-def import_predictor() -> None:
-    """Import torch and what stands on it, so that `load_predictor` has only the archive to load."""
+def import_predictor(workers: int) -> None:
+    """Import torch and what stands on it, so that `load_predictor` has only the archive to load.
+
+    Args:
+        workers: how many share the host's cores.
+    """
+    host.share_with_others(workers)
     import model.predictor  # noqa: F401
 
 
@@ -293,4 +299,4 @@ def _device_memory_total(device: str) -> int:
     """Bytes that the predictor's GPU has, or this host."""
     if cuda := _cuda():
         return int(cuda.mem_get_info(device)[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return host.memory()

@@ -67,7 +67,7 @@ async def scenario() -> None:
     port = free_port()
     settings = Settings(model=Path(__file__), port=port, max_batch_size=8, max_queue=512, warmup_sizes=())
     application.load_predictor = standard_device  # type: ignore[assignment]
-    application.import_predictor = lambda: None
+    application.import_predictor = lambda _: None
     app = application.create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False, http=GuardedProtocol))
     settle()

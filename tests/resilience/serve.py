@@ -43,7 +43,7 @@ def main() -> None:
     leave(0)
 
 
-def nothing() -> None:
+def nothing(_: int) -> None:
     pass
 
 

@@ -82,6 +82,7 @@ def test_what_is_served_is_named_with_its_kernel(client: TestClient) -> None:
     assert {name: served[name] for name in ("model", *facts)} == {"model": "halves@00000000", **facts}
     metric = 'upsnet_model_info{device="cpu",kernel="none",name="halves@00000000",precision="float32"} 1.0'
     assert metric in client.get("/metrics").text
+    assert served["threads"] == {"network": 1, "decode": client.app.state.engine.settings.decode_threads}  # type: ignore[attr-defined]
     assert served["metadata"] == METADATA.to_json()
     assert served["limits"]["max_queue"] == 64
 
@@ -90,7 +91,7 @@ def test_kernels_that_failed_are_named_by_the_model_and_the_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application, "load_predictor", emulated.fallen)
-    monkeypatch.setattr(application, "import_predictor", None)
+    monkeypatch.setattr(application, "import_predictor", nothing)
     with TestClient(create_app(settings(tmp_path, device="cuda:0"))) as client:
         client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
         assert client.get("/model").json()["fallbacks"] == {"nms": "it raised ValueError: no"}
@@ -104,7 +105,7 @@ def test_health_and_refusals_name_the_cause_when_a_worker_cannot_come_back(
     name = tmp_path / "name"
     name.write_text("first@1")
     monkeypatch.setattr(application, "load_predictor", partial(named, str(name)))
-    monkeypatch.setattr(application, "import_predictor", None)
+    monkeypatch.setattr(application, "import_predictor", nothing)
     with TestClient(create_app(settings(tmp_path))) as client:
         client.portal.call(client.app.state.engine.wait_ready)  # type: ignore[union-attr, attr-defined]
         name.write_text("second@2")
@@ -121,6 +122,10 @@ def test_health_and_refusals_name_the_cause_when_a_worker_cannot_come_back(
         assert cause in refusal.json()["detail"]
         assert "upsnet_ready 0.0" in client.get("/metrics").text
         assert cause in caplog.messages[-1]
+
+
+def nothing(_: int) -> None:
+    pass
 
 
 def named(path: str, *_: object) -> emulated.Emulated:
@@ -140,8 +145,18 @@ def test_workers_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "log_form": "text",
         "log_level": "info",
     }
-    assert options["prepare"] is import_predictor
+    assert (options["prepare"].func, options["prepare"].args) == (import_predictor, (1,))
     assert options["warm_up"] == WarmUp(((48, 64),), 8, 12_000_000)
+
+
+def test_workers_on_the_cpu_have_names_and_share_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "WorkerPool", lambda factories, **options: (factories, options))
+    factories, options = application.make_pool(settings(tmp_path, device="cpu, CPU"), Metrics())  # type: ignore[misc]
+    assert list(factories) == ["cpu:0", "cpu:1"]
+    assert {inspect.signature(load_predictor).bind(*each.args).arguments["device"] for each in factories.values()} == {
+        "cpu"
+    }
+    assert options["prepare"].args == (2,)
 
 
 def test_the_interface_has_the_version_of_the_service(client: TestClient) -> None:

@@ -1,14 +1,12 @@
-"""What the allocator keeps, in pages that each decoded image would be given anew; and how much memory there is."""
+"""What the allocator keeps, in pages that each decoded image would be given anew."""
 
 import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from service import memory
 from tests.paths import ROOT
 
 PROGRAM = """
@@ -47,14 +45,3 @@ def test_a_decoded_image_reuses_the_pages_of_the_last_one() -> None:
 
     pages = 480 * 640 * 3 / 4096
     assert faults("settled") < 0.1 * pages < faults("plain")
-
-
-def test_the_limit_of_a_container_counts_where_it_is_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (str(file), str(tmp_path / "none")))
-    host = memory.memory_limit()
-    file.write_text("1000000\n")
-    assert memory.memory_limit() == 1_000_000 < host
-    for other in (f"{2 * host}", "max"):
-        file.write_text(other)
-        assert memory.memory_limit() == host

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from model.interface import host
 from service import gpus, preflight
 from service.gpus import Gpus
-from service.memory import memory_limit
 from service.settings import Settings, SettingsError
 from tests.paths import DEMO, ROOT
 
-SIDE = int((memory_limit() / preflight.RUN_BYTES) ** 0.5) + 1
+SIDE = int((host.memory() / preflight.RUN_BYTES) ** 0.5) + 1
 """Of a square image for which a worker on a CPU has no memory."""
 
 
@@ -63,7 +63,7 @@ HERE: dict[str, dict[str, Any] | str] = {
     "deadline_ms": NO_LIMIT_HERE,
     "max_bytes": NO_LIMIT_HERE,
     "max_upload_bytes": "a larger body is taken while there is no other",
-    "max_pixels": {"max_pixels": memory_limit()},
+    "max_pixels": {"max_pixels": host.memory()},
     "body_timeout_ms": NO_LIMIT_HERE,
     "decode_threads": "threads are started when there is work for them",
     "warmup_sizes": {"warmup_sizes": ((SIDE, SIDE),), "max_pixels": SIDE * SIDE},
@@ -205,7 +205,7 @@ def test_a_size_to_warm_up_with_fits_into_the_memory_where_it_runs(
     monkeypatch: pytest.MonkeyPatch, device: str, found: Gpus, refused: bool
 ) -> None:
     monkeypatch.setattr(gpus, "look", lambda: found)
-    monkeypatch.setattr(preflight, "memory_limit", lambda: 1_000_000_000)
+    monkeypatch.setattr(host, "memory", lambda: 1_000_000_000)
     settings = Settings(device=device, warmup_sizes=((480, 640), (7_000, 6_000)))
     if refused:
         told = "UPSNET_WARMUP_SIZES: 6000x7000: such an image takes 1.0 GB, and the memory is 1.0 GB."

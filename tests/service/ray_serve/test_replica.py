@@ -82,7 +82,7 @@ async def until(holds: Callable[[], bool], seconds: float) -> float:
 
 @pytest.mark.parametrize(
     ("device", "in_cluster", "gpus"),
-    [("auto", 0, 0), ("auto", 4, 1), ("cpu", 4, 0), ("cuda", 4, 1), ("cuda:0,cuda:1", 4, 2)],
+    [("auto", 0, 0), ("auto", 4, 1), ("cpu", 4, 0), ("cpu,cpu", 4, 0), ("cuda", 4, 1), ("cuda:0,cuda:1", 4, 2)],
 )
 def test_a_replica_has_the_gpus_that_its_device_names(device: str, in_cluster: int, gpus: int) -> None:
     from service.ray_serve import replica

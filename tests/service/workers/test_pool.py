@@ -217,8 +217,8 @@ def test_a_host_without_room_for_a_process_is_tried_again(monkeypatch: Any) -> N
 
 def test_two_workers_share_the_work() -> None:
     async def scenario() -> None:
-        slow = functools.partial(Emulated, base_ms=1000.0)
-        async with started(slow, slow) as pool:
+        slow, heard = functools.partial(Emulated, base_ms=1000.0), Heard()
+        async with started(slow, slow, heard=heard) as pool:
             began = time.monotonic()
             first = asyncio.ensure_future(pool.run([image()]))
             second = asyncio.ensure_future(pool.run([image()]))
@@ -226,6 +226,8 @@ def test_two_workers_share_the_work() -> None:
             assert [each.outstanding for each in pool._live.values()] == [1, 1]
             await asyncio.gather(first, second)
             assert time.monotonic() > began + 1.0
+            names = [each.served.device for each in pool._live.values()]
+            assert (names, set(heard.used), set(heard.total)) == (["cpu:0", "cpu:1"], set(names), set(names))
 
     asyncio.run(scenario())
 
