@@ -142,7 +142,7 @@ class WorkerPool:
         self._workers.add(worker)
         try:
             await worker.start()
-            if len(self._factories) > 1:  # workers on the CPU are told apart
+            if device.startswith(f"{worker.served.device}:"):  # one of several on the CPU
                 worker.served = replace(worker.served, device=device)
             self._check_same(worker)
         except BaseException:

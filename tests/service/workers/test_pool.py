@@ -227,7 +227,7 @@ def test_two_workers_share_the_work() -> None:
             await asyncio.gather(first, second)
             assert time.monotonic() > began + 1.0
             names = [each.served.device for each in pool._live.values()]
-            assert (names, set(heard.used), set(heard.total)) == (["cpu:0", "cpu:1"], set(names), set(names))
+            assert {*names} == {*heard.used} == {*heard.total} == {"cpu:0", "cpu:1"}
 
     asyncio.run(scenario())
 
