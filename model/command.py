@@ -65,7 +65,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=("auto", *PRECISIONS),
-        help="type of the weights, or auto for float16 on CUDA and float32 on a CPU (default)",
+        help="type of the weights; auto (default): float16 on CUDA, bfloat16 on CPUs with units for it, else float32",
     )
 
 

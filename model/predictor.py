@@ -1,5 +1,6 @@
 """The archive behind numpy: images in, panoptic segmentations out."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model import archive, graphs, memory, ops
+from model.interface import host
 from model.interface.categories import Labels
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import PRECISIONS, ServedModel
@@ -57,16 +59,22 @@ def choose_device(device: str) -> str:
 
 
 def choose_precision(precision: str, device: str) -> str:
-    """`auto` becomes `float16` on CUDA, else `float32`.
+    """`auto` becomes `float16` on CUDA, `bfloat16` on a CPU that has units for it, else `float32`.
 
     Raises:
-        archive.ArchiveError: a CPU does not serve in float16.
+        archive.ArchiveError: a CPU does not serve in float16, nor a GPU of compute capability 7 in bfloat16.
     """
     on_cpu = device == "cpu"
     if on_cpu and precision == "float16":
-        raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 on a CPU.")
+        raise archive.ArchiveError("Precision float16 needs a CUDA device; use float32 or bfloat16 on a CPU.")
     if precision == "auto":
-        return "float32" if on_cpu else "float16"
+        return "float16" if not on_cpu else "bfloat16" if host.multiplies_bfloat16() else "float32"
+    if precision == "bfloat16" and on_cpu and not host.multiplies_bfloat16():
+        warnings.warn("This processor has no units for bfloat16: float32 is faster.", RuntimeWarning, stacklevel=2)
+    if precision == "bfloat16" and not on_cpu and torch.cuda.get_device_capability(device) < (8, 0):
+        raise archive.ArchiveError(
+            f"Precision bfloat16 needs a GPU of compute capability 8.0; use float16 on {device}."
+        )
     return precision
 
 
@@ -87,7 +95,7 @@ class Predictor:
     Args:
         path: path of the archive.
         device: auto, cpu, cuda or cuda:N.
-        precision: float32, float16, or auto for float16 on CUDA and float32 on a CPU.
+        precision: float32, float16, bfloat16, or auto: see `choose_precision`.
         kernels: auto, or off for the slower forms of all operators on CUDA, in the whole process.
 
     Raises:
@@ -108,8 +116,7 @@ class Predictor:
             memory.keep_freed_memory()
         compute_in_full()
         self._network, metadata = archive.load(path, device)
-        if precision == "float16":
-            archive.cast_weights(self._network, torch.float16)
+        archive.cast_weights(self._network, DTYPES[precision])
         self._answer: Callable[[list[Tensor]], list[Any]] = self._network
         if device.startswith("cuda") and kernels != "off" and graphs.can_be_cut(self._network):
             self._answer = graphs.Graphs(self._network, torch.cuda.get_device_properties(device).total_memory)

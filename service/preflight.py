@@ -126,7 +126,7 @@ def check_devices(settings: Settings) -> None:
     if found.count is None:
         return
     if settings.device == "auto" and not found.count:
-        raise refusal(f"UPSNET_PRECISION='float16' needs a GPU, and {found.reason}. Use float32 or auto.")
+        raise refusal(f"UPSNET_PRECISION='float16' needs a GPU, and {found.reason}. Use bfloat16, float32 or auto.")
     for name in settings.device.split(","):
         if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= found.count:
             raise refusal(

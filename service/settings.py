@@ -57,8 +57,8 @@ class Settings(BaseModel):
 
     model: Path = Field(Path("weights/camvid_demo.pt"), description="archive to serve")
     device: Annotated[str, Word] = Field("auto", description="auto, cpu, cuda, or a list: cuda:0,cuda:1 or cpu,cpu")
-    precision: Annotated[Literal["auto", "float32", "float16"], Word] = Field(
-        "auto", description="auto is float16 on CUDA"
+    precision: Annotated[Literal["auto", "float32", "float16", "bfloat16"], Word] = Field(
+        "auto", description="auto is float16 on CUDA, bfloat16 on CPUs with units for it, else float32"
     )
     kernels: Annotated[Literal["auto", "off"], Word] = Field(
         "auto", description="off takes the slower forms of all operators on CUDA"
@@ -156,8 +156,8 @@ class Settings(BaseModel):
     def _check_precision(self) -> "Settings":
         if self.device.startswith("cpu") and self.precision == "float16":
             raise ValueError(
-                f"UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE={shown(self.device)} is none; use float32 "
-                "or auto"
+                f"UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE={shown(self.device)} is none; use "
+                "bfloat16, float32 or auto"
             )
         return self
 

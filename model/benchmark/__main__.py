@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if bool(args.source) == bool(args.part):
         parser.error("give an archive or a configuration, or --part without one")
-    if args.part and args.precision == "float16":
+    if args.part and args.precision not in ("auto", "float32"):
         parser.error("--part measures in float32")
     if args.json:
         check_output_file(args.json, *([Path(args.source)] if args.source else []))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.interface.host import multiplies_bfloat16
 from model.kernels.plain import convolution_torch
 
 
@@ -19,7 +20,7 @@ def convolution(
     large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
     if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
         found = winograd(features, weight, bias)
-    elif relu and features.dtype == torch.float32 and features.numel() > 0 and has_fused():
+    elif relu and features.numel() > 0 and has_fused(features.dtype):
         return fused(features, weight, bias, other, stride)
     else:
         found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
@@ -42,11 +43,17 @@ def fused(features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor |
 
 
 @functools.cache
-def has_fused() -> bool:
-    """Whether this torch and processor have `fused`; a small one is tried."""
-    one = torch.ones((1, 1, 1, 1))
+def has_fused(dtype: torch.dtype) -> bool:
+    """Whether this torch and processor have `fused` for a type; a small one is tried.
+
+    Without units for bfloat16 oneDNN has slow forms at best.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or (dtype == torch.bfloat16 and not multiplies_bfloat16()):
+        return False
+    ones = torch.ones((1, 32, 4, 4), dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kernel, bias = torch.ones((32, 32, 1, 1), dtype=dtype), torch.ones(32, dtype=dtype)
     try:
-        return torch.backends.mkldnn.is_available() and float(fused(one, one, one[0, 0, 0], one, 1)) == 3
+        return torch.backends.mkldnn.is_available() and bool((fused(ones, kernel, bias, ones, 1) == 34).all())
     except (AttributeError, RuntimeError):
         return False
 

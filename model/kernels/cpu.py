@@ -14,20 +14,21 @@ COLUMNS = 4_000_000  # numbers gathered at once: enough work for all threads, ne
 def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
     """As `model.ops.deform_conv2d`, with a backward: samples are gathered, then multiplied as one matrix.
 
-    Rows are taken in chunks, so that the 9 C samples of every pixel never exist at once.
+    Rows are taken in chunks, so that the 9 C samples of every pixel never exist at once. Samples have the type of the
+    features, their sums are float32; with a backward they are float32.
     """
     count, channels, height, width = features.shape
-    table = _pixels_first(features).flatten(0, 1).float()  # (N H W, C)
+    table = _pixels_first(features).flatten(0, 1)  # (N H W, C)
     matrix = weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)  # (O, C, 3, 3) -> (O, 9 C)
     moves = _pixels_first(offsets).float().reshape(count * height, width, 9, 2)
     rows = max(COLUMNS // (9 * channels * width), 1)
     if torch.is_grad_enabled():  # autograd keeps the samples anyway
-        columns = _columns(table, moves, 0, height, width).to(features.dtype)
+        columns = _columns(table.float(), moves, 0, height, width).to(features.dtype)
         result = F.linear(columns, matrix, bias)
     else:
         result = features.new_empty((count * height * width, weight.size(0)))
         for start in range(0, count * height, rows):
-            columns = _columns(table, moves[start : start + rows], start, height, width).to(features.dtype)
+            columns = _columns(table, moves[start : start + rows], start, height, width)
             pixels = columns[None, None].permute(0, 3, 1, 2)  # (1, 9 C, 1, P)
             part = F.conv2d(pixels, matrix[:, :, None, None], bias)  # a 1 x 1 convolution multiplies faster than `mm`
             result[start * width : start * width + len(columns)] = part[0, :, 0].t()
@@ -36,10 +37,11 @@ def deform_conv2d(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tenso
 
 
 def _columns(table: Tensor, moves: Tensor, start: int, height: int, width: int) -> Tensor:
-    """(P, 9 C) float32 samples of the P pixels of some rows of the (N H W, C) table; see `_bilinear_samples`."""
+    """(P, 9 C) samples of the P pixels of some rows of the (N H W, C) table; see `_bilinear_samples`."""
     indices, weights = _bilinear_samples(moves, start, height, width)
     bags = torch.arange(0, indices.numel(), 4, dtype=indices.dtype, device=indices.device)
-    return torch.embedding_bag(table, indices, bags, False, 0, False, weights)[0].view(-1, 9 * table.size(1))
+    found = torch.embedding_bag(table, indices, bags, False, 0, False, weights.to(table.dtype))[0]
+    return found.view(-1, 9 * table.size(1))
 
 
 def _pixels_first(maps: Tensor) -> Tensor:
@@ -106,9 +108,10 @@ def roi_align(features: list[Tensor], rois: Tensor, levels: Tensor, size: int) -
         indices = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # (R, size, size, 4, 4)
         weights = down[:, :, None, :, None] * across[:, None, :, None, :] / 4
         bags = torch.arange(0, indices.numel(), 16, dtype=torch.int32, device=rois.device)
-        table = _pixels_first(level).flatten(0, 1).float()
-        pooled = torch.embedding_bag(table, indices.flatten(), bags, False, 0, False, weights.flatten())[0]
-        result[chosen] = pooled.view(-1, size * size, channels).to(result.dtype)
+        table = _pixels_first(level).flatten(0, 1)
+        mixed = weights.flatten().to(table.dtype)
+        pooled = torch.embedding_bag(table, indices.flatten(), bags, False, 0, False, mixed)[0]
+        result[chosen] = pooled.view(-1, size * size, channels)
     return result.view(-1, size, size, channels).permute(0, 3, 1, 2)
 
 

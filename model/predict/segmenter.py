@@ -34,7 +34,7 @@ class Options:
         threads: number of threads that decode.
         max_pixels: largest photo that is decoded.
         device: auto, cpu, cuda or cuda:N.
-        precision: auto, float32 or float16.
+        precision: auto, float32, float16 or bfloat16.
     """
 
     archive: Path

@@ -162,7 +162,9 @@ def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
     resources = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
     gpus = gpus_per_replica(settings.device, resources["GPU"])
     if not gpus and settings.precision == "float16":
-        raise DeployError("UPSNET_PRECISION='float16' needs GPUs, and a replica has none here. Use float32 or auto.")
+        raise DeployError(
+            "UPSNET_PRECISION='float16' needs GPUs, and a replica has none here. Use bfloat16, float32 or auto."
+        )
     most = most or (resources["GPU"] // gpus if gpus else resources["CPU"])
     if not most:
         raise DeployError(
