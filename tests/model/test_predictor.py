@@ -15,6 +15,7 @@ from PIL import Image
 
 from model import archive, ops
 from model.archive import ArchiveError
+from model.interface import host
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
 from model.interface.scale import padded_size
@@ -76,7 +77,8 @@ def test_an_analysis_has_the_answer_of_a_prediction(tiny_archive: Path) -> None:
 
 def test_it_says_what_it_serves(tiny_archive: Path) -> None:
     served = Predictor(tiny_archive, "cpu").served
-    assert (served.device, served.precision, served.kernel) == ("cpu", "float32", "gather")
+    assert (served.device, served.precision, served.kernel) == ("cpu", choose_precision("auto", "cpu"), "gather")
+    assert served.threads == torch.get_num_threads()
     assert served.name.startswith("tiny@")
     assert served.metadata.configuration == "camvid_demo"
 
@@ -173,19 +175,40 @@ def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "device", "chosen"),
     [
-        ("auto", "cpu", "float32"),
         ("auto", "cuda:1", "float16"),
         ("float32", "cuda", "float32"),
         ("float16", "cuda", "float16"),
+        ("bfloat16", "cuda", "bfloat16"),
+        ("float32", "cpu", "float32"),
     ],
 )
-def test_a_device_has_its_precision_unless_one_is_asked_for(asked: str, device: str, chosen: str) -> None:
+def test_a_device_has_its_precision_unless_one_is_asked_for(
+    asked: str, device: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(host, "multiplies_bfloat16", lambda: True)
     assert choose_precision(asked, device) == chosen
 
 
+@pytest.mark.parametrize(("units", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_with_units_for_bfloat16_takes_it(units: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "multiplies_bfloat16", lambda: units)
+    assert choose_precision("auto", "cpu") == chosen
+    with contextlib.nullcontext() if units else pytest.warns(RuntimeWarning, match="no units for bfloat16"):
+        assert choose_precision("bfloat16", "cpu") == "bfloat16"
+
+
 def test_half_precision_on_a_cpu_is_refused(tiny_archive: Path) -> None:
-    with pytest.raises(ArchiveError, match="Precision float16 needs a CUDA device; use float32 on a CPU"):
+    line = "Precision float16 needs a CUDA device; use float32 or bfloat16 on a CPU"
+    with pytest.raises(ArchiveError, match=line):
         Predictor(tiny_archive, "cpu", "float16")
+
+
+def test_bfloat16_on_an_old_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    line = "Precision bfloat16 needs a GPU of compute capability 8.0; use float16 on cuda:1."
+    with pytest.raises(ArchiveError, match=line):
+        choose_precision("bfloat16", "cuda:1")
 
 
 @pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
@@ -287,13 +310,14 @@ def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:
     assert analysis.category_ids.tolist() == [24, 26]
 
 
+@pytest.mark.parametrize(("dtype", "agree"), [(torch.float16, 0.999), (torch.bfloat16, 0.99)])
 @pytest.mark.parametrize("name", ["china.jpg", "china_small.jpg"])
-def test_half_precision_has_the_segments_of_float32(name: str) -> None:
+def test_lower_precision_has_the_segments_of_float32(name: str, dtype: torch.dtype, agree: float) -> None:
     """Run by the CPU: what a device computes in, up to the order of its sums."""
     image = to_tensor(np.asarray(Image.open(EXAMPLES / name)), "cpu")
     full, half = archive.load(DEMO)[0], archive.load(DEMO)[0]
-    archive.cast_weights(half, torch.float16)
+    archive.cast_weights(half, dtype)
     with torch.inference_mode():
         wanted, found = full([image])[0], half([image])[0]
     assert found.classes.tolist() == wanted.classes.tolist()
-    assert float((found.segment_ids == wanted.segment_ids).float().mean()) >= 0.999
+    assert float((found.segment_ids == wanted.segment_ids).float().mean()) >= agree

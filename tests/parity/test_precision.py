@@ -23,9 +23,10 @@ def features(network: UPSNet, photo: Tensor) -> list[Tensor]:
     return [level.float() for level in (*pyramid, network.semantic_head(pyramid))]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["public_coco_r50_s0", "public_cityscapes_r50_s0"])
 def test_half_precision_errs_at_most_twice_as_much_as_its_rounded_weights(
-    name: str, parity: Path, seeded_weights: ModuleType
+    name: str, dtype: torch.dtype, parity: Path, seeded_weights: ModuleType
 ) -> None:
     facts = json.loads((parity / f"{name}.json").read_text())
     network = CONFIGURATIONS[facts["config"]](short_side=facts["short"], long_side=facts["max"]).eval()
@@ -33,8 +34,8 @@ def test_half_precision_errs_at_most_twice_as_much_as_its_rounded_weights(
     fold_norms(network)
     photo = read_arrays(parity / "public_photo_000000142238.npz")["bgr"].flip(2).permute(2, 0, 1)
     half, rounded = copy.deepcopy(network), copy.deepcopy(network)
-    archive.cast_weights(half, torch.float16)
-    archive.cast_weights(rounded, torch.float16)
+    archive.cast_weights(half, dtype)
+    archive.cast_weights(rounded, dtype)
     archive.cast_weights(rounded, torch.float32)
     with torch.inference_mode():
         exact, of_half, of_rounded = (features(each, photo) for each in (network, half, rounded))

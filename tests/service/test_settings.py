@@ -117,7 +117,7 @@ def test_any_text_is_a_host_until_it_is_looked_up(put: Callable[[str, str], None
 
 def test_a_refusal_repeats_what_was_typed_and_no_key(put: Callable[[str, str], None]) -> None:
     put("precision", "FP16")
-    assert refusal().startswith("UPSNET_PRECISION='FP16': Input should be 'auto', 'float32' or 'float16'")
+    assert refusal().startswith("UPSNET_PRECISION='FP16': Input should be 'auto', 'float32', 'float16' or 'bfloat16'")
     put("precision", "")
     put("api_keys", "secret,sec ret")
     assert "sec" not in refusal().replace("openssl", "")
@@ -132,7 +132,10 @@ def test_a_long_value_is_shortened(put: Callable[[str, str], None]) -> None:
 def test_settings_that_contradict_each_other_are_refused(put: Callable[[str, str], None]) -> None:
     put("device", "CPU")
     put("precision", "float16")
-    assert refusal() == "UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE='cpu' is none; use float32 or auto."
+    assert (
+        refusal()
+        == "UPSNET_PRECISION='float16' needs a GPU, and UPSNET_DEVICE='cpu' is none; use bfloat16, float32 or auto."
+    )
 
 
 def test_the_variable_that_kubernetes_sets_is_known(put: Callable[[str, str], None]) -> None:

@@ -91,7 +91,7 @@ def test_bad_usage_exits_with_2(wrong: list[str], part: str, capsys: pytest.Capt
     [
         (
             ["camvid_demo", "--precision", "float16"],
-            "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n",
+            "error: Precision float16 needs a CUDA device; use float32 or bfloat16 on a CPU.\n",
         ),
         (["no.pt"], "error: no.pt does not exist. Export an archive with `python -m model.export`, or name another.\n"),
     ],

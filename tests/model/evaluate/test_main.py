@@ -99,7 +99,11 @@ def test_pictures_of_ten_are_told_apart_by_path_and_ties_stay_in_order(tmp_path:
 @pytest.mark.parametrize(
     ("options", "status", "part"),
     [
-        (["--precision", "float16"], 1, "error: Precision float16 needs a CUDA device; use float32 on a CPU.\n"),
+        (
+            ["--precision", "float16"],
+            1,
+            "error: Precision float16 needs a CUDA device; use float32 or bfloat16 on a CPU.\n",
+        ),
         (["--precision", "float16", "--flip"], 1, "error: Precision float16 needs a CUDA device"),
         (["--short-sides", "320,big"], 2, "--short-sides: expected a whole number above 0, got 'big'"),
         (["--processes", "-1"], 2, "--processes: expected a whole number, 0 or more, got '-1'"),

@@ -20,6 +20,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(host, "_GROUPS", tmp_path / "groups")
     monkeypatch.setattr(host, "_OWN_GROUPS", tmp_path / "own")
     monkeypatch.setattr(host, "_PROCESSORS", tmp_path / "processors")
+    monkeypatch.setattr(host, "_CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     return tmp_path
 
@@ -94,6 +95,23 @@ def test_no_limit_on_memory_is_the_memory_of_the_host(kernel: Path, text: str) -
     file = "memory.max" if text == "max" else "memory/memory.limit_in_bytes"
     write(kernel / "groups" / file, f"{text}\n")
     assert host.memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 avx512_vnni\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile amx_int8\n", True),
+        ("flags\t\t: fpu avx2 amx_int8 not_avx512_bf16\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_units_for_bfloat16_are_those_that_linux_names(kernel: Path, text: str | None, units: bool) -> None:
+    if text is not None:
+        write(kernel / "cpuinfo", text)
+    assert host.multiplies_bfloat16() == units
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")

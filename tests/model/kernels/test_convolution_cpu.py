@@ -78,23 +78,45 @@ def test_scripted_gives_the_same_bits() -> None:
         assert torch.equal(torch.jit.script(winograd)(features, weight, bias), winograd(features, weight, bias))
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 0.15)])
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (7, 2)])
-def test_one_pass_gives_the_numbers_of_several(size: int, stride: int) -> None:
-    if not convolution_cpu.has_fused():
+def test_one_pass_gives_the_numbers_of_several(size: int, stride: int, dtype: torch.dtype, error: float) -> None:
+    """Sums are float32 in either type; one pass of bfloat16 rounds once and several round thrice."""
+    if not convolution_cpu.has_fused(dtype):
         pytest.skip("torch has no such convolution for this processor")
     torch.manual_seed(0)
-    given = torch.randn(2, 16, 9, 11), torch.randn(8, 16, size, size), torch.randn(8)
+    given = torch.randn(2, 16, 9, 11), torch.randn(8, 16, size, size) / (4 * size), torch.randn(8)
+    features, weight, bias = (each.to(dtype) for each in given)
+    features = features.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        plain = F.conv2d(*given, stride, size // 2)
-        other = torch.randn(plain.shape)
-        found = convolution_cpu.convolution(*given, None, True, stride)
-        torch.testing.assert_close(found, plain.relu(), atol=1e-5, rtol=0)
-        found = convolution_cpu.convolution(*given, other, True, stride)
-        torch.testing.assert_close(found, (plain + other).relu(), atol=1e-5, rtol=0)
+        plain = F.conv2d(features.float(), weight.float(), bias.float(), stride, size // 2)
+        other = torch.randn(plain.shape).to(dtype).contiguous(memory_format=torch.channels_last)
+        before = other.clone()
+        found = convolution_cpu.convolution(features, weight, bias, None, True, stride)
+        torch.testing.assert_close(found.float(), plain.relu(), atol=error, rtol=0)
+        found = convolution_cpu.convolution(features, weight, bias, other, True, stride)
+        torch.testing.assert_close(found.float(), (plain + other.float()).relu(), atol=error, rtol=0)
+        assert torch.equal(other, before)
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_bfloat16_is_right_with_units_for_it_and_without(units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution_cpu, "multiplies_bfloat16", lambda: units)
+    convolution_cpu.has_fused.cache_clear()
+    try:
+        given = torch.randn(1, 32, 6, 7), torch.randn(16, 32, 3, 3) / 17, torch.randn(16)
+        features, weight, bias = (each.bfloat16() for each in given)
+        with torch.no_grad():
+            found = convolution_cpu.convolution(features, weight, bias, None, True, 1)
+            wanted = F.conv2d(features.float(), weight.float(), bias.float(), padding=1).relu()
+        torch.testing.assert_close(found.float(), wanted, atol=0.05, rtol=0.01)
+        assert units or not convolution_cpu.has_fused(torch.bfloat16)
+    finally:
+        convolution_cpu.has_fused.cache_clear()
 
 
 def test_without_onednn_the_passes_are_separate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution_cpu, "has_fused", lambda: False)
+    monkeypatch.setattr(convolution_cpu, "has_fused", lambda _: False)
     given = torch.randn(1, 4, 5, 5), torch.randn(4, 4, 3, 3), None
     with torch.no_grad():
         found = convolution_cpu.convolution(*given, given[0], True, 1)
