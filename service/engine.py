@@ -25,6 +25,9 @@ from service.workers.progress import Outlook
 
 log = logging.getLogger(__name__)
 
+FEW = 4
+"""Requests in flight up to which the event loop has time to write small answers itself, sooner than a thread would."""
+
 
 @dataclass
 class Timing:
@@ -225,7 +228,8 @@ class Engine:
             del photo  # its memory: the map is there
             colors = serving.served.metadata.categories.colors
             build = partial(responses.build, form, panoptic, serving.served.name, request_id, under, colors)
-            answer, timing.encode = await self._images.encode(build, height * width, overlay, timing.deadline)
+            on_thread = overlay or self.inflight > FEW
+            answer, timing.encode = await self._images.encode(build, height * width, on_thread, timing.deadline)
             return answer
         finally:
             admission.release(ticket)

@@ -17,7 +17,7 @@ from service.metrics import Metrics
 Value = TypeVar("Value")
 
 ENCODED_AT_ONCE_PIXELS = 400_000
-"""Maps of at most this size are written on the event loop: a fraction of a millisecond."""
+"""Maps of at most this size may be written on the event loop: a fraction of a millisecond."""
 LARGE_WORK = 3_000_000
 """Work on more pixels and bytes takes some 10 to 100 ms of a core, whatever the format."""
 REFUSALS = {codec.ImageTooLargeError: 413, codec.UnsupportedImageError: 415, codec.CorruptImageError: 422}
@@ -71,14 +71,16 @@ class ImageWork:
         return await self._timed("decode", deadline, self._decode(upload, charge))
 
     async def encode(
-        self, build: Callable[[], Value], pixels: int, overlay: bool, deadline: float
+        self, build: Callable[[], Value], pixels: int, on_thread: bool, deadline: float
     ) -> tuple[Value, float]:
-        """An answer, and how long it took; a small map is written at once: a change of threads would take longer.
+        """An answer, and how long it took.
+
+        A small map may be written at once, as a change of threads takes longer; `on_thread` forbids it.
 
         Raises:
             DeadlineExceededError: the deadline passed.
         """
-        if pixels > ENCODED_AT_ONCE_PIXELS or overlay:
+        if pixels > ENCODED_AT_ONCE_PIXELS or on_thread:
             return await self._timed("encode", deadline, self._encoding.run(build, pixels))
         start = time.monotonic()
         answer = build()

@@ -4,6 +4,7 @@ import asyncio
 import bisect
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from service.batching.admission import Ticket
@@ -12,6 +13,7 @@ YIELDED_SECONDS_A_PIXEL = 5e-8
 """How much later a large item ranks. The largest yields two seconds; it needs a few tenths of one itself."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_rank = attrgetter("rank")
 
 
 @dataclass(eq=False)
@@ -82,7 +84,11 @@ class Queues(Generic[Item, Result]):
 
     def add(self, entry: Entry[Item, Result]) -> None:
         """Put an entry into the queue of its key, behind those of the same rank."""
-        bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=lambda waiting: waiting.rank)
+        bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=_rank)
+
+    def count_before(self, entry: Entry[Item, Result]) -> int:
+        """How many entries rank before this one, or equal to it."""
+        return sum(bisect.bisect(queue, entry.rank, key=_rank) for queue in self.by_key.values())
 
     def discard(self, entry: Entry[Item, Result]) -> None:
         """Take an entry out if it still waits."""
@@ -94,7 +100,7 @@ class Queues(Generic[Item, Result]):
 
     def first(self) -> Entry[Item, Result] | None:
         """The entry that ranks first, if any waits."""
-        return min((queue[0] for queue in self.by_key.values()), key=lambda entry: entry.rank, default=None)
+        return min((queue[0] for queue in self.by_key.values()), key=_rank, default=None)
 
     def take(self, fits: Callable[[list[Entry[Item, Result]], Entry[Item, Result]], bool]) -> list[Entry[Item, Result]]:
         """The longest run of entries that `fits` allows, of the key whose first entry ranks first."""

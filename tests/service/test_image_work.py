@@ -145,18 +145,18 @@ async def test_a_deadline_ends_the_wait_for_a_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "overlay", "here"),
+    ("pixels", "on_thread", "here"),
     [
         (ENCODED_AT_ONCE_PIXELS, False, True),
         (ENCODED_AT_ONCE_PIXELS + 1, False, False),
         (1, True, False),
     ],
 )
-def test_only_a_small_map_is_written_on_the_event_loop(pixels: int, overlay: bool, here: bool) -> None:
+def test_only_a_small_map_is_written_on_the_event_loop(pixels: int, on_thread: bool, here: bool) -> None:
     async def scenario() -> None:
         work, heard = make()
         build: Callable[[], Any] = threading.current_thread
-        thread, seconds = await work.encode(build, pixels, overlay, soon())
+        thread, seconds = await work.encode(build, pixels, on_thread, soon())
         assert (thread is threading.current_thread()) is here
         assert seconds >= 0
         assert heard.stages == ["encode"]
