@@ -10,7 +10,8 @@ over all threads. Where other programs share the machine, use `--threads 1` and 
 
 `--against plain` compares with the same weights in the convolutions of torch and torchvision, and with every panoptic
 logit at full size; `agreement` is the share of pixels that get the same class. `--against peers` compares with other
-networks. Ours has its weights in `--precision`, as it is served; the peers compute in it under torch's autocast.
+networks. Ours has its weights in `--precision`, as it is served; the peers compute in it under torch's autocast, and
+where openvino is installed one of them in OpenVINO too.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model import archive, memory
-from model.benchmark import parts
+from model.benchmark import parts, peers
 from model.benchmark.random_weights import random_network
 from model.benchmark.timing import Run, Times, alternate, peak_bytes
 from model.checkpoint import Checkpoint
@@ -126,10 +127,12 @@ def compare_plain(network: UPSNet, served: Any, images: list[Tensor], rounds: in
     return {**times.ratios("plain"), "agreement": agrees, **rates(times, len(images))}
 
 
-def compare_peers(served: Any, images: list[Tensor], peers: dict[str, Run], rounds: int, device: str) -> dict[str, Any]:
+def compare_peers(
+    served: Any, images: list[Tensor], others: dict[str, Run], rounds: int, device: str
+) -> dict[str, Any]:
     """Times of the served network and of others."""
-    times = alternate({"ours": lambda: served(images), **peers}, rounds, device)
-    return {**rates(times, len(images)), **{name: times.ratios(name) for name in peers}}
+    times = alternate({"ours": lambda: served(images), **others}, rounds, device)
+    return {**rates(times, len(images)), **{name: times.ratios(name) for name in others}}
 
 
 def rates(times: Times, count: int) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def measure_part(args: argparse.Namespace, device: str) -> dict[str, Any]:
 def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -> dict[str, Any]:
     """Figures of a whole network; each is printed when it is known."""
     count, (height, width) = max(args.batch), args.size
-    peers = parts.peers(args.size, count, device, dtype) if "peers" in args.against else {}
+    others = peers.peers(args.size, count, device, dtype) if "peers" in args.against else {}
     network = open_network(args.source, args.size, args.instances[0], device)
     folded = copy.deepcopy(network)
     fold_norms(folded)
@@ -168,8 +171,8 @@ def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -
     if "plain" in args.against:
         result["plain"] = compare_plain(network, served, images, args.rounds, device)
         say(f"plain: {result['plain']}")
-    if peers:
-        result["peers"] = compare_peers(served, images, peers, args.rounds, device)
+    if others:
+        result["peers"] = compare_peers(served, images, others, args.rounds, device)
         say(f"peers: {result['peers']}")
     return result
 

@@ -1,4 +1,4 @@
-"""Single parts of the network against their plain forms, and other networks to compare with."""
+"""Single parts of the network against their plain forms."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,6 @@ import torchvision
 from torch import Tensor
 
 from model.benchmark.timing import Run, alternate, peak_bytes
-from model.command import CommandError
 from model.network.convolution import Convolution
 from model.network.panoptic_head import PanopticHead
 from model.network.plain import PlainConvolution, PlainPanopticHead
@@ -89,45 +88,3 @@ PARTS: dict[str, tuple[Callable[[int, int, int, int, str], dict[str, Any]], int]
     "convolution": (convolution, 4),
 }
 """Each part by name: what compares it, and the stride of the features that it is compared on."""
-
-
-def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Run]:
-    """Other networks with a ResNet-50 and random weights, to run on `count` images, without making maps of the output.
-
-    Raises:
-        CommandError: transformers is not installed.
-    """
-    try:
-        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
-    except ImportError as error:
-        raise CommandError(
-            "--against peers needs transformers and scipy, which are not both installed. Run `uv run "
-            "--with transformers --with scipy python -m model.benchmark ...`, or leave peers out."
-        ) from error
-    stages = ["stage1", "stage2", "stage3", "stage4"]
-    config = Mask2FormerConfig(
-        backbone_config=ResNetConfig(out_features=stages), num_labels=STUFF + THINGS, use_pretrained_backbone=False
-    )
-    mask2former = Mask2FormerForUniversalSegmentation(config).eval().to(device)
-    mask_rcnn = torchvision.models.detection.maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, min_size=min(size), max_size=max(size)
-    )
-    mask_rcnn = mask_rcnn.eval().to(device)
-    images = torch.rand(count, 3, *size, device=device)
-    padded = F.pad(images, [0, -size[1] % 32, 0, -size[0] % 32])
-    return {
-        "torchvision maskrcnn_resnet50_fpn": in_precision(lambda: mask_rcnn(list(images)), device, dtype),
-        "transformers Mask2Former-R50": in_precision(lambda: mask2former(pixel_values=padded), device, dtype),
-    }
-
-
-def in_precision(run: Run, device: str, dtype: torch.dtype) -> Run:
-    """The same run with its convolutions and products in `dtype`."""
-    if dtype == torch.float32:
-        return run
-
-    def cast() -> Any:
-        with torch.autocast(torch.device(device).type, dtype):
-            return run()
-
-    return cast

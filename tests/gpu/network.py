@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model import archive
 from model.benchmark import __main__ as benchmark
-from model.benchmark import parts
+from model.benchmark import parts, peers
 from model.command import CommandError
 from model.graphs import Graphs
 from model.network.backbone import fold_norms
@@ -105,7 +105,7 @@ def mask_rcnn(bench: Bench) -> Iterator[Row]:
     network = torchvision.models.detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **options)
     network = network.eval().to(bench.device)
     pictures = list(torch.rand(bench.batch, 3, *bench.size, device=bench.device))
-    run = parts.in_precision(lambda: network(pictures), bench.device, bench.dtype)
+    run = peers.in_precision(lambda: network(pictures), bench.device, bench.dtype)
     yield compared(bench, "torchvision Mask R-CNN", run)
 
 
@@ -113,7 +113,7 @@ def mask_rcnn(bench: Bench) -> Iterator[Row]:
 def mask2former(bench: Bench) -> Iterator[Row]:
     """Mask2Former of transformers with random weights, if it is installed: its time divided by ours."""
     try:
-        runs = parts.peers(bench.size, bench.batch, bench.device, bench.dtype)
+        runs = peers.peers(bench.size, bench.batch, bench.device, bench.dtype)
     except CommandError:
         yield Row("transformers Mask2Former / ours", None, note="transformers or scipy is not installed")
         return

@@ -1,12 +1,9 @@
 """The parts that are measured alone compute what their plain forms do."""
 
-import sys
-
 import pytest
 import torch
 
-from model.benchmark.parts import CHANNELS, PARTS, in_precision, peers, random_things
-from model.command import CommandError
+from model.benchmark.parts import CHANNELS, PARTS, random_things
 
 
 @pytest.mark.parametrize("instances", [2, 9])
@@ -34,17 +31,3 @@ def test_random_things_lie_in_the_image_and_are_the_same_each_time() -> None:
     assert float(boxes.min()) >= 0
     assert (boxes <= torch.tensor([127.0, 95, 127, 95])).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
-
-
-def test_peers_without_their_package_say_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(CommandError, match=r"--against peers needs transformers and scipy.* Run `uv run --with"):
-        peers((64, 96), 1, "cpu", torch.float32)
-
-
-def test_peers_compute_in_the_precision_of_ours() -> None:
-    def product() -> torch.dtype:
-        return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-
-    assert in_precision(product, "cpu", torch.float32)() == torch.float32
-    assert in_precision(product, "cpu", torch.bfloat16)() == torch.bfloat16
