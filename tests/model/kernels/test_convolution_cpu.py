@@ -83,7 +83,7 @@ def test_one_pass_gives_the_numbers_of_several(size: int, stride: int) -> None:
     if not convolution_cpu.has_fused():
         pytest.skip("torch has no such convolution for this processor")
     torch.manual_seed(0)
-    given = torch.randn(2, 16, 9, 11), torch.randn(8, 16, size, size), torch.randn(8)
+    given = torch.randn(2, 16, 9, 11), torch.randn(8, 16, size, size) / (4 * size), torch.randn(8)
     with torch.no_grad():
         plain = F.conv2d(*given, stride, size // 2)
         other = torch.randn(plain.shape)
