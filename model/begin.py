@@ -8,4 +8,4 @@ from model.interface import host
 def begin() -> None:
     """Let Ctrl+C end the process without a trace while it imports, and torch share the host with other programs."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    host.share_with_others()
+    host.set_threads()

@@ -43,7 +43,7 @@ def export(checkpoint: Checkpoint, source_sha256: str, name: str, half: bool) ->
         checkpoint: weights, configuration, and the facts that go into the metadata.
         source_sha256: digest of the checkpoint's file.
         name: the model's name, as clients will see it.
-        half: store the weights in half precision, in a file of half the size; a CPU still serves them in float32.
+        half: store the weights in half precision, in a file of half the size. It is served in any precision.
 
     Returns:
         The scripted network and its metadata.

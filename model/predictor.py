@@ -1,6 +1,6 @@
 """The archive behind numpy: images in, panoptic segmentations out."""
 
-import warnings
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ from model.interface.categories import Labels
 from model.interface.panoptic import Panoptic, Pixels, Segment
 from model.interface.served import PRECISIONS, ServedModel
 from model.kernels import choice, self_check
+
+log = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
@@ -70,10 +72,10 @@ def choose_precision(precision: str, device: str) -> str:
     if precision == "auto":
         return "float16" if not on_cpu else "bfloat16" if host.multiplies_bfloat16() else "float32"
     if precision == "bfloat16" and on_cpu and not host.multiplies_bfloat16():
-        warnings.warn("This processor has no units for bfloat16: float32 is faster.", RuntimeWarning, stacklevel=2)
+        log.warning("No units for bfloat16 are known of this processor: float32 may be faster.")
     if precision == "bfloat16" and not on_cpu and torch.cuda.get_device_capability(device) < (8, 0):
         raise archive.ArchiveError(
-            f"Precision bfloat16 needs a GPU of compute capability 8.0; use float16 on {device}."
+            f"Precision bfloat16 needs a GPU of compute capability 8.0 or above; use float16 on {device}."
         )
     return precision
 

@@ -86,7 +86,7 @@ class Engine:
                 self.metrics.model.info({"name": served.name, **facts})
                 threads = served.threads, self.settings.decode_threads
                 log.info(
-                    "ready: %s on %s, %s, kernel %s; %d threads a worker, %d decode",
+                    "ready: %s on %s, %s, kernel %s, threads: network %d, decode %d",
                     *(served.name, *facts.values(), *threads),
                 )
         except Exception as error:

@@ -144,8 +144,9 @@ class Settings(BaseModel):
     @classmethod
     def _check_device(cls, value: str) -> str:
         names = _parts(value)
-        if len(set(names)) < len(names) and set(names) != {"cpu"}:
-            raise ValueError("a device is named twice; each has one worker")
+        gpus = [name for name in names if name.startswith("cuda")]
+        if len(set(gpus)) < len(gpus):
+            raise ValueError("a GPU is named twice; each has one worker")
         device = ",".join(names)
         number = "cuda:(0|[1-9][0-9]{0,2})"
         if not re.fullmatch(f"auto|cpu(,cpu)*|cuda|{number}(,{number})*", device):

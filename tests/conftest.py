@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from model.interface.host import share_with_others
+from model.interface.host import set_threads
 
 if "torch" not in sys.modules:
-    share_with_others()  # torch reads it once: tests run beside other programs
+    set_threads()  # torch reads it once: tests run beside other programs
 
 import torch
 

@@ -155,7 +155,7 @@ def measure_part(args: argparse.Namespace, device: str) -> dict[str, Any]:
 def measure_network(args: argparse.Namespace, device: str, dtype: torch.dtype) -> dict[str, Any]:
     """Figures of a whole network; each is printed when it is known."""
     count, (height, width) = max(args.batch), args.size
-    others = peers.peers(args.size, count, device, dtype) if "peers" in args.against else {}
+    others = peers.peer_runs(args.size, count, device, dtype) if "peers" in args.against else {}
     network = open_network(args.source, args.size, args.instances[0], device)
     folded = copy.deepcopy(network)
     fold_norms(folded)
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=list(parts.PARTS), help="measure one part alone")
     parser.add_argument("--instances", type=positives, default=[20], help="things in an image (default: 20)")
     parser.add_argument("--rounds", type=positive, default=5, help="runs of each candidate that count (default: 5)")
-    parser.add_argument("--threads", type=threads, help="CPU threads (default: as many as torch chooses)")
+    parser.add_argument("--threads", type=threads, help="CPU threads (default: the cores that this process may use)")
     add_device(parser)
     parser.add_argument("--json", type=path_name, help="file to write the figures to")
     args = parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """Other networks to compare with, each with a ResNet-50 and random weights."""
 
 import importlib.util
+import sys
 import warnings
 from typing import Any
 
@@ -17,7 +18,7 @@ OPENVINO = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """What OpenVINO calls the types that it computes in."""
 
 
-def peers(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Run]:
+def peer_runs(size: tuple[int, int], count: int, device: str, dtype: torch.dtype) -> dict[str, Run]:
     """What runs each on `count` images, without making maps of the output; by name.
 
     Where OpenVINO is installed, a CPU also runs torchvision's network through it, as one who serves it on a CPU would.
@@ -71,6 +72,7 @@ class Flat(nn.Module):
 
 def through_openvino(detector: nn.Module, images: Tensor, dtype: torch.dtype) -> Run:
     """A detector of torchvision compiled by OpenVINO, with as many threads as torch has, image by image."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would tell its makers of each run
     import openvino
 
     with warnings.catch_warnings():

@@ -12,11 +12,12 @@ _PROCESSORS = Path("/sys/devices/system/cpu")
 _CPU_INFO = Path("/proc/cpuinfo")
 _UNITS = {"amx_bf16", "avx512_bf16"}
 """What Linux calls a processor's units for matrices of bfloat16."""
+_THREADS, _WAITING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS"), ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SPINS = 1000
 """How often a thread of OpenMP looks for work before it sleeps: some microseconds.
 
 The default is milliseconds. Where other programs are busy too, threads then wait for each other on cores that the one
-they wait for needs, and a network takes ten times as long.
+they wait for needs.
 """
 
 
@@ -29,9 +30,9 @@ def cores() -> int:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has units that multiply matrices of bfloat16: AMX, or AVX512-BF16.
+    """Whether the processor has units that are known to multiply bfloat16 faster than float32: AMX, or AVX512-BF16.
 
-    They are several times as fast as those for float32. Where Linux names neither, there are none.
+    Linux names them. Of other systems and processors it is not known.
     """
     with contextlib.suppress(OSError):
         for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -46,25 +47,26 @@ def memory() -> int:
     return int(min([whole, *_limits("memory", _memory)]))
 
 
-def share_with_others(processes: int = 1) -> int:
+def set_threads(processes: int = 1) -> int:
     """Tell the torch that this process will load how many threads it may have, and not to let them spin for long.
 
-    It must be called before torch is imported. `OMP_NUM_THREADS` lowers the number, and whoever sets
-    `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` has decided how threads wait.
+    It must be called before torch is imported. `OMP_NUM_THREADS` and `MKL_NUM_THREADS` lower the number, and whoever
+    sets `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` has decided how threads wait.
 
     Args:
         processes: how many processes like this one have the host's cores together.
 
     Returns:
-        The number of threads, which `OMP_NUM_THREADS` says from now on.
+        The number of threads, which both variables say from now on.
     """
-    threads = max(cores() // processes, 1)
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has a number for each level
-    if asked.isdecimal() and int(asked) > 0:
-        threads = min(threads, int(asked))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+    for name in (*_THREADS, *_WAITING):
+        if not os.environ.get(name, "set").strip():
+            del os.environ[name]  # empty is unset, which OpenMP does not know
+    asked = [os.environ.get(name, "").split(",")[0].strip() for name in _THREADS]  # a list has a number for each level
+    threads = min([max(cores() // processes, 1), *(int(text) for text in asked if text.isdecimal() and int(text))])
+    os.environ |= dict.fromkeys(_THREADS, str(threads))  # torch takes MKL's where there is one
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
     return threads
 
 
@@ -89,8 +91,9 @@ def _limits(controller: str, read: Callable[[Path], float]) -> Iterator[float]:
         read: the limit of the group in a folder; it raises OSError or ValueError where there is none.
     """
     for group in _own_groups(controller):
-        with contextlib.suppress(OSError, ValueError):
-            yield read(group)
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            if (limit := read(group)) > 0:
+                yield limit
 
 
 def _own_groups(controller: str) -> Iterator[Path]:
@@ -103,19 +106,18 @@ def _own_groups(controller: str) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         lines = _OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if not controllers or controller in controllers.split(","):
-            root = _GROUPS / controller if controllers else _GROUPS
-            group = root / path.strip("/")
-            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
+            for name in {controllers, controller} if controllers else ("", "unified"):  # with version 1 beside it
+                root = _GROUPS / name
+                group = root / path.strip("/")
+                yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
 
 
 def _quota(group: Path) -> float:
     """Cores that a group may keep busy: microseconds, `max` or -1 for no limit, and of how many."""
     new, old = group / "cpu.max", [group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us"]
     granted, period = map(int, _read(new).split() if new.exists() else map(_read, old))
-    if granted < 0:
-        raise ValueError("no limit")
     return granted / period
 
 

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from model.command import CommandError
 from model.predict.journal import Entry
 from model.predict.photos import Photo
 from model.predict.segmenter import Options, PhotoSegmenter
+from model.predictor import choose_precision
 
 SHARD = 32
 """Photos in a shard: what each worker loses when a run is stopped."""
@@ -95,6 +97,8 @@ def dataset(photos: Sequence[Photo], options: Options) -> Any:
     parts = [{"photos": json.dumps(rows[start : start + SHARD])} for start in range(0, len(rows), SHARD)]
     resources = ray.cluster_resources()
     gpus = 0 if options.device == "cpu" else int(resources.get("GPU", 0))
+    if not gpus:  # not every host of a cluster may choose the same
+        options = replace(options, precision=choose_precision(options.precision, "cpu"))
     workers = ray.data.ActorPoolStrategy(min_size=1, max_size=min(gpus or int(resources["CPU"]), len(parts)))
     return ray.data.from_items(parts, override_num_blocks=len(parts)).flat_map(
         ShardSegmenter,

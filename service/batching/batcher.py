@@ -136,7 +136,7 @@ class Batcher(Generic[Item, Result]):
         if self._closed:
             raise NotReadyError.for_now(NotReadyError.STOPPING)
         times = self._times[entry.key]
-        ahead = self._queues.count_before(entry) * self._seconds_per_item
+        ahead = self._queues.count_up_to(entry) * self._seconds_per_item
         running = sum(self._remaining(batch) for batch in self._flying)
         wait = (ahead + running) / max(1, self._concurrency)
         if time.monotonic() + wait + times.seconds(1) < entry.deadline:

@@ -86,7 +86,7 @@ class Queues(Generic[Item, Result]):
         """Put an entry into the queue of its key, behind those of the same rank."""
         bisect.insort(self.by_key.setdefault(entry.key, []), entry, key=_rank)
 
-    def count_before(self, entry: Entry[Item, Result]) -> int:
+    def count_up_to(self, entry: Entry[Item, Result]) -> int:
         """How many entries rank before this one, or equal to it."""
         return sum(bisect.bisect(queue, entry.rank, key=_rank) for queue in self.by_key.values())
 

@@ -159,6 +159,8 @@ def start(settings: Settings, most: int | None, **autoscaling: float) -> None:
     Raises:
         DeployError: the cluster has no room for a replica, or none gets ready.
     """
+    if "," in settings.device and settings.device.startswith("cpu"):
+        raise DeployError(f"UPSNET_DEVICE='{settings.device}': under Ray Serve, replicas share the cores. Use cpu.")
     resources = {name: int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU")}
     gpus = gpus_per_replica(settings.device, resources["GPU"])
     if not gpus and settings.precision == "float16":

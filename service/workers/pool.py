@@ -142,8 +142,9 @@ class WorkerPool:
         self._workers.add(worker)
         try:
             await worker.start()
-            if device.startswith(f"{worker.served.device}:"):  # one of several on the CPU
+            if device.startswith(f"{worker.served.device}:"):  # one of several on the CPU, which share its memory
                 worker.served = replace(worker.served, device=device)
+                worker.device_memory_total //= len(self._factories)
             self._check_same(worker)
         except BaseException:
             await self._stop(worker)

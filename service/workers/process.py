@@ -96,12 +96,8 @@ def load_predictor(path: Path, device: str, precision: str, kernels: str, log_fo
 
 
 def import_predictor(workers: int) -> None:
-    """Import torch and what stands on it, so that `load_predictor` has only the archive to load.
-
-    Args:
-        workers: how many share the host's cores.
-    """
-    host.share_with_others(workers)
+    """Import torch and what stands on it, for one of so many workers that share the host's cores."""
+    host.set_threads(workers)
     import model.predictor  # noqa: F401
 
 

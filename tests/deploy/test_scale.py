@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import resource
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from model.interface.host import cores
 from tests.deploy.engine import PORT, PROJECT, Docker, front_images
 from tests.deploy.host import REPOSITORY, run
 from tests.resilience.client import Connection, Reply, percentile, request
@@ -37,7 +37,7 @@ def scaled(docker: Docker, image: str, workplace: Path) -> Iterator[Docker]:
         lower.write_text(f"services:\n  front: {{ulimits: {{nofile: {most}}}}}\n")
         FILES.append(lower)
     docker = Docker(workplace)
-    docker.environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // 2))
+    docker.environment["OMP_NUM_THREADS"] = str(max(1, cores() // 2))
     try:
         docker.compose(FILES, "up", "-d", "--no-build", "--scale", "upsnet=2", "upsnet", "front", "prometheus")
         yield docker

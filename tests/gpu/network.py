@@ -113,7 +113,7 @@ def mask_rcnn(bench: Bench) -> Iterator[Row]:
 def mask2former(bench: Bench) -> Iterator[Row]:
     """Mask2Former of transformers with random weights, if it is installed: its time divided by ours."""
     try:
-        runs = peers.peers(bench.size, bench.batch, bench.device, bench.dtype)
+        runs = peers.peer_runs(bench.size, bench.batch, bench.device, bench.dtype)
     except CommandError:
         yield Row("transformers Mask2Former / ours", None, note="transformers or scipy is not installed")
         return

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from model import archive, ops
+from model import ops
 from model.archive import ArchiveError
-from model.interface import host
 from model.interface.categories import Category, Labels
 from model.interface.panoptic import Segment
 from model.interface.scale import padded_size
@@ -31,7 +29,6 @@ from model.predictor import (
     to_tensor,
     unpack,
 )
-from tests.paths import DEMO, EXAMPLES
 
 LABELS = Labels(
     (
@@ -172,45 +169,6 @@ def test_images_are_padded_as_the_archive_says(tiny_archive: Path) -> None:
         assert predictor.padded_size(*size) == padded_size(*size, **test_scale)
 
 
-@pytest.mark.parametrize(
-    ("asked", "device", "chosen"),
-    [
-        ("auto", "cuda:1", "float16"),
-        ("float32", "cuda", "float32"),
-        ("float16", "cuda", "float16"),
-        ("bfloat16", "cuda", "bfloat16"),
-        ("float32", "cpu", "float32"),
-    ],
-)
-def test_a_device_has_its_precision_unless_one_is_asked_for(
-    asked: str, device: str, chosen: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
-    monkeypatch.setattr(host, "multiplies_bfloat16", lambda: True)
-    assert choose_precision(asked, device) == chosen
-
-
-@pytest.mark.parametrize(("units", "chosen"), [(True, "bfloat16"), (False, "float32")])
-def test_a_cpu_with_units_for_bfloat16_takes_it(units: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "multiplies_bfloat16", lambda: units)
-    assert choose_precision("auto", "cpu") == chosen
-    with contextlib.nullcontext() if units else pytest.warns(RuntimeWarning, match="no units for bfloat16"):
-        assert choose_precision("bfloat16", "cpu") == "bfloat16"
-
-
-def test_half_precision_on_a_cpu_is_refused(tiny_archive: Path) -> None:
-    line = "Precision float16 needs a CUDA device; use float32 or bfloat16 on a CPU"
-    with pytest.raises(ArchiveError, match=line):
-        Predictor(tiny_archive, "cpu", "float16")
-
-
-def test_bfloat16_on_an_old_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
-    line = "Precision bfloat16 needs a GPU of compute capability 8.0; use float16 on cuda:1."
-    with pytest.raises(ArchiveError, match=line):
-        choose_precision("bfloat16", "cuda:1")
-
-
 @pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
 def test_cuda_is_chosen_where_there_is_one(there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
@@ -308,16 +266,3 @@ def test_what_the_network_finds_gets_the_data_sets_ids_and_names() -> None:
         Segment(2, 24, "man", True, 1.0, 1, (2, 0, 1, 1)),
     )
     assert analysis.category_ids.tolist() == [24, 26]
-
-
-@pytest.mark.parametrize(("dtype", "agree"), [(torch.float16, 0.999), (torch.bfloat16, 0.99)])
-@pytest.mark.parametrize("name", ["china.jpg", "china_small.jpg"])
-def test_lower_precision_has_the_segments_of_float32(name: str, dtype: torch.dtype, agree: float) -> None:
-    """Run by the CPU: what a device computes in, up to the order of its sums."""
-    image = to_tensor(np.asarray(Image.open(EXAMPLES / name)), "cpu")
-    full, half = archive.load(DEMO)[0], archive.load(DEMO)[0]
-    archive.cast_weights(half, dtype)
-    with torch.inference_mode():
-        wanted, found = full([image])[0], half([image])[0]
-    assert found.classes.tolist() == wanted.classes.tolist()
-    assert float((found.segment_ids == wanted.segment_ids).float().mean()) >= agree

@@ -39,7 +39,7 @@ def test_the_bundled_archive_answers_the_bundled_photos_as_ever(
     name: str, segments: list[tuple[int, str, int, tuple[int, int, int, int], float]]
 ) -> None:
     """Another CPU rounds otherwise: a few pixels at the edges of segments may differ."""
-    found = Predictor(DEMO, "cpu").predict([np.asarray(Image.open(EXAMPLES / name))])[0].segments
+    found = Predictor(DEMO, "cpu", "float32").predict([np.asarray(Image.open(EXAMPLES / name))])[0].segments
     assert [(segment.category_id, segment.category) for segment in found] == [wanted[:2] for wanted in segments]
     for segment, (_, _, area, box, score) in zip(found, segments, strict=True):
         assert segment.area == pytest.approx(area, abs=20)

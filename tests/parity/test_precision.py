@@ -1,4 +1,4 @@
-"""Half precision on the published configurations, held to what rounding the weights to it costs alone."""
+"""Lower precision on the published configurations, held to what rounding the weights to it costs alone."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ def features(network: UPSNet, photo: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["public_coco_r50_s0", "public_cityscapes_r50_s0"])
-def test_half_precision_errs_at_most_twice_as_much_as_its_rounded_weights(
+def test_lower_precision_errs_at_most_twice_as_much_as_its_rounded_weights(
     name: str, dtype: torch.dtype, parity: Path, seeded_weights: ModuleType
 ) -> None:
     facts = json.loads((parity / f"{name}.json").read_text())

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.interface.codec import encode_png
-from service.engine import Timing
+from service.engine import FEW, Timing
 from service.errors import DeadlineExceededError, ImageRefusedError, NotReadyError, QueueFullError
 from service.failures import WorkerStartError
 from tests.service.devices import in_loop, turns
@@ -36,7 +37,10 @@ async def test_it_loads_then_serves_and_says_so(tmp_path: Path, caplog: pytest.L
     assert engine.check_ready().served.metadata.categories.colors == {7: (128, 64, 128), 26: (0, 0, 142)}
     assert gauge(engine, "ready") == 1
     assert gauge(engine, 'model_info{device="cpu",kernel="none",name="emulated@00000000",precision="float32"}') == 1
-    assert "ready: emulated@00000000 on cpu, float32, kernel none" in caplog.text
+    said = (
+        f"emulated@00000000 on cpu, float32, kernel none, threads: network 1, decode {engine.settings.decode_threads}"
+    )
+    assert f"ready: {said}" in caplog.text
     await engine.close()
 
 
@@ -206,6 +210,30 @@ async def test_times_and_pixels_are_accounted_for(tmp_path: Path) -> None:
         parts = [part.split(";dur=") for part in timing.header().split(", ")]
         assert [name for name, _ in parts] == ["decode", "queue", "infer", "encode"]
         assert float(parts[0][1]) == pytest.approx(1000 * timing.decode, abs=0.1)
+
+
+@pytest.mark.parametrize(("requests", "on_thread"), [(1, False), (FEW, False), (FEW + 1, True)])
+@in_loop
+async def test_the_event_loop_writes_small_answers_while_few_requests_are_in_flight(
+    tmp_path: Path, requests: int, on_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, backend = make(tmp_path)
+    async with started(engine, backend):
+        told: list[bool] = []
+        encode = engine._images.encode
+
+        async def noting(build: Any, pixels: int, on_thread: bool, deadline: float) -> Any:
+            told.append(on_thread)
+            return await encode(build, pixels, on_thread, deadline)
+
+        monkeypatch.setattr(engine._images, "encode", noting)
+        backend.gate.clear()
+        asking = [background(ask(engine)) for _ in range(requests)]
+        await until(lambda: engine.inflight == requests and backend.batches)
+        backend.gate.set()
+        await asyncio.gather(*asking)
+        assert told[0] is on_thread
+        assert told[-1] is False
 
 
 @in_loop

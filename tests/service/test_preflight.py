@@ -214,6 +214,14 @@ def test_a_size_to_warm_up_with_fits_into_the_memory_where_it_runs(
         preflight.check_memory(settings)
 
 
+def test_every_worker_on_the_cpu_needs_room_to_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "memory", lambda: 1_000_000_000)
+    size = ((5_000, 5_000),)  # 600 MB in a worker
+    preflight.check_memory(Settings(device="cpu", warmup_sizes=size))
+    told = "UPSNET_WARMUP_SIZES: 5000x5000 in 2 workers: such an image takes 1.2 GB, and the memory is 1.0 GB."
+    assert refusal(lambda: preflight.check_memory(Settings(device="cpu,cpu", warmup_sizes=size))).startswith(told)
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_no_driver_is_asked_where_none_is_needed(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(gpus, "look", lambda: pytest.fail("asked"))

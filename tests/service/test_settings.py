@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from model.interface import host
 from service import settings as settings_module
 from service.settings import Settings, SettingsError
 
@@ -155,6 +156,21 @@ def test_settings_are_read_from_a_file_where_the_process_started(
     assert settings_module.unknown_names() == (
         "No settings, so they change nothing: UPSNET_PROT (did you mean UPSNET_PORT?)."
     )
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (64, 4)])
+def test_images_are_decoded_on_as_many_threads_as_there_are_cores_but_few(
+    cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "cores", lambda: cores)
+    assert Settings().decode_threads == threads
+
+
+def test_several_workers_may_share_the_cpu(put: Callable[[str, str], None]) -> None:
+    put("device", " cpu, CPU ,cpu")
+    assert settings_module.load().device == "cpu,cpu,cpu"
+    put("precision", "float16")
+    assert "UPSNET_DEVICE='cpu,cpu,cpu' is none" in refusal()
 
 
 def test_a_batch_is_as_large_as_set_or_suits_the_device(put: Callable[[str, str], None]) -> None:

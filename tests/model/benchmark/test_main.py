@@ -16,6 +16,7 @@ from tests.paths import DEMO
 def test_stages_and_plain_comparison(source: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     options = ["--size", "64x96", "--batch", "1,2", "--against", "plain", "--rounds", "1", "--device", "cpu"]
+    options += ["--precision", "float32"]
     benchmark.main([source, *options, "--instances", "3", "--json", str(out)])
     figures = json.loads(out.read_text())
     assert figures["plain"]["agreement"] >= 0.9999

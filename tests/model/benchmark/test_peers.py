@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from model.benchmark.peers import in_precision, peers, through_openvino
+from model.benchmark.peers import in_precision, peer_runs, through_openvino
 from model.command import CommandError
 
 
 def test_peers_without_their_package_say_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(CommandError, match=r"--against peers needs transformers and scipy.* Run `uv run --with"):
-        peers((64, 96), 1, "cpu", torch.float32)
+        peer_runs((64, 96), 1, "cpu", torch.float32)
 
 
 def test_peers_compute_in_the_precision_of_ours() -> None:
@@ -48,8 +48,10 @@ def test_openvino_gets_one_image_at_a_time_and_computes_as_ours(
         Core=lambda: SimpleNamespace(compile_model=compile_model),
     )
     monkeypatch.setitem(sys.modules, "openvino", openvino)
+    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
     images = torch.ones(2, 3, 4, 5) * torch.tensor([1.0, 2.0])[:, None, None, None]
     found = through_openvino(Detector(), images, dtype)()
+    assert sys.modules["openvino_telemetry"] is None  # its makers hear nothing
     assert [float(masks) for *_, masks in found] == [60.0, 120.0]
     threads = torch.get_num_threads()
     assert asked == [("CPU", {"INFERENCE_PRECISION_HINT": name, "INFERENCE_NUM_THREADS": threads})]

@@ -32,7 +32,16 @@ def write(file: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("quota", "cores"),
-    [("max 100000", 8), ("100000 100000", 1), ("150000 100000", 2), ("5000 100000", 1), ("6400000 100000", 8)],
+    [
+        ("max 100000", 8),
+        ("100000 0", 8),
+        ("0 100000", 8),
+        ("", 8),
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("5000 100000", 1),
+        ("6400000 100000", 8),
+    ],
 )
 def test_a_quota_of_version_2_counts_where_it_is_less(kernel: Path, quota: str, cores: int) -> None:
     write(kernel / "own", "0::/\n")
@@ -68,7 +77,7 @@ def test_a_container_that_is_named_as_on_the_host_reads_its_root(kernel: Path) -
     assert (host.cores(), host.memory()) == (2, 1_000_000)
 
 
-@pytest.mark.parametrize("own", [None, "", "0::/../..\n", "7:pids:/\n"])
+@pytest.mark.parametrize("own", [None, "", "\n", "cpu\n:\n", "0::/../..\n", "7:pids:/\n"])
 def test_nothing_known_is_the_whole_host(kernel: Path, own: str | None) -> None:
     if own is not None:
         write(kernel / "own", own)
@@ -89,7 +98,21 @@ def test_two_processors_of_a_core_count_once(kernel: Path) -> None:
     assert host.cores() == 4
 
 
-@pytest.mark.parametrize("text", ["max", "9223372036854771712", f"{1 << 60}"])
+@pytest.mark.parametrize("folder", ["cpu,cpuacct", "cpu"])
+def test_a_controller_may_be_mounted_under_all_its_names(kernel: Path, folder: str) -> None:
+    write(kernel / "own", "4:cpu,cpuacct:/a\n0::/\n")
+    write(kernel / "groups" / folder / "a/cpu.cfs_quota_us", "300000\n")
+    write(kernel / "groups" / folder / "a/cpu.cfs_period_us", "100000\n")
+    assert host.cores() == 3
+
+
+def test_version_2_beside_version_1_counts(kernel: Path) -> None:
+    write(kernel / "own", "5:memory:/\n0::/a\n")
+    write(kernel / "groups/unified/a/cpu.max", "300000 100000\n")
+    assert host.cores() == 3
+
+
+@pytest.mark.parametrize("text", ["max", "-1", "0", "9223372036854771712", f"{1 << 60}"])
 def test_no_limit_on_memory_is_the_memory_of_the_host(kernel: Path, text: str) -> None:
     write(kernel / "own", "0::/\n4:memory:/\n")
     file = "memory.max" if text == "max" else "memory/memory.limit_in_bytes"
@@ -147,12 +170,12 @@ def control_group(quota: str) -> Iterator[Path]:
     pytest.skip("this user cannot make a control group with a quota here")
 
 
-@pytest.mark.parametrize("quota", ["100000", "50000"])
-def test_a_process_in_a_real_group_counts_its_quota(quota: str) -> None:
+@pytest.mark.parametrize(("quota", "most"), [("100000", 1), ("50000", 1), ("150000", 2)])
+def test_a_process_in_a_real_group_counts_its_quota(quota: str, most: int) -> None:
     with control_group(quota) as processes:
         program = f"open({str(processes)!r}, 'w').write('0'); from model.interface.host import cores; print(cores())"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "1\n"
+    assert int(done.stdout) == min(most, host.cores())
 
 
 @pytest.mark.parametrize(
@@ -167,6 +190,12 @@ def test_a_process_in_a_real_group_counts_its_quota(quota: str) -> None:
         ({"OMP_NUM_THREADS": " 4,2 "}, 1, 4, "1000"),
         ({"OMP_NUM_THREADS": "many"}, 1, 8, "1000"),
         ({"OMP_NUM_THREADS": "0"}, 1, 8, "1000"),
+        ({"OMP_NUM_THREADS": ""}, 1, 8, "1000"),
+        ({"MKL_NUM_THREADS": "3"}, 1, 3, "1000"),
+        ({"MKL_NUM_THREADS": "3", "OMP_NUM_THREADS": "2"}, 1, 2, "1000"),
+        ({"MKL_NUM_THREADS": "64"}, 2, 4, "1000"),
+        ({"GOMP_SPINCOUNT": ""}, 1, 8, "1000"),
+        ({"OMP_WAIT_POLICY": " "}, 1, 8, "1000"),
         ({"GOMP_SPINCOUNT": "7"}, 1, 8, "7"),
         ({"OMP_WAIT_POLICY": "passive"}, 1, 8, None),
     ],
@@ -175,11 +204,11 @@ def test_a_process_in_a_real_group_counts_its_quota(quota: str) -> None:
 def test_threads_are_the_least_of_cores_and_setting(
     given: dict[str, str], processes: int, threads: int, spins: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that what is set is undone
         monkeypatch.delenv(name)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert host.share_with_others(processes) == threads
-    assert os.environ["OMP_NUM_THREADS"] == str(threads)
+    assert host.set_threads(processes) == threads
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == str(threads)
     assert os.environ.get("GOMP_SPINCOUNT") == spins

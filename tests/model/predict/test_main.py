@@ -48,7 +48,7 @@ def test_predict_writes_a_panoptic_folder_and_goes_on(
 
 def test_batches_and_threads_change_nothing(tiny_archive: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "b.jpg").unlink()
-    words = [str(tiny_archive), str(photos), "--device", "cpu", "--out"]
+    words = [str(tiny_archive), str(photos), "--device", "cpu", "--precision", "float32", "--out"]
     assert typed("model.predict", *words, str(tmp_path / "alone")) == 0
     assert typed("model.predict", *words, str(tmp_path / "together"), "--batch", "2", "--threads", "1") == 0
     for name in ("panoptic.json", "panoptic/a.png", "panoptic/a~2.png"):

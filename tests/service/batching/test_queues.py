@@ -61,9 +61,9 @@ def test_nothing_waits_in_empty_queues() -> None:
     assert found.take(lambda *_: True) == []
 
 
-def test_those_that_rank_before_an_entry_are_counted_in_every_queue() -> None:
+def test_those_that_rank_up_to_an_entry_are_counted_in_every_queue() -> None:
     found = queues(entry("a", "tall", 7.0), entry("b", "tall", 9.0), entry("c", "wide", 8.0), entry("d", "wide", 8.0))
-    assert [found.count_before(entry("x", key, at)) for key in ("tall", "new") for at in (6.0, 7.0, 8.0, 9.5)] == [
+    assert [found.count_up_to(entry("x", key, at)) for key in ("tall", "new") for at in (6.0, 7.0, 8.0, 9.5)] == [
         *(0, 1, 3, 4),
         *(0, 1, 3, 4),
     ]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.interface import host
 from model.interface.served import ServedModel
 from service.batching.admission import Admission
 from service.batching.batcher import Batcher
@@ -228,6 +229,7 @@ def test_two_workers_share_the_work() -> None:
             assert time.monotonic() > began + 1.0
             names = [each.served.device for each in pool._live.values()]
             assert {*names} == {*heard.used} == {*heard.total} == {"cpu:0", "cpu:1"}
+            assert sum(heard.total.values()) <= host.memory()  # which both share
 
     asyncio.run(scenario())
 

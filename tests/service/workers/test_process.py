@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.interface import host
 from service.workers.messages import Batch, Done, Failed, Forget, NewBlock, Ready, Refused, Step
-from service.workers.process import EXIT_STICKY, WarmUp, cause, classify, get_ready, main
+from service.workers.process import EXIT_STICKY, WarmUp, cause, classify, get_ready, import_predictor, main
 from service.workers.shared_memory import Block, allocate, layout
 from tests.service import emulated
 from tests.service.emulated import FAIL, SERVED, STICKY, Emulated, image
@@ -64,7 +65,7 @@ def test_it_says_what_it_serves_and_answers_batches_in_shared_memory() -> None:
         ready = worker.take()
         assert isinstance(ready, Ready)
         assert ready.served == SERVED
-        assert 0 < ready.device_memory < ready.device_memory_total
+        assert 0 < ready.device_memory < ready.device_memory_total == host.memory()
         assert worker.steps == [("torch is imported", 0.0), ("the archive is loaded", 0.0), ("warm-up 1 of 1", 0.85)]
         worker.give(block)
 
@@ -109,6 +110,13 @@ class Noted(Emulated):
 
 
 SMALL, LARGE = (480, 640), (720, 1280)  # padded: 480 x 640 and 384 x 640
+
+
+def test_a_worker_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(host, "set_threads", told.append)
+    import_predictor(3)
+    assert told == [3]
 
 
 def test_on_a_gpu_kernels_are_checked_and_then_each_size_is_run_in_each_batch(
