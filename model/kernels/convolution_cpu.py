@@ -17,8 +17,7 @@ def convolution(
     """As `model.ops.convolution`, with a backward."""
     if torch.is_grad_enabled():
         return convolution_torch(features, weight, bias, other, relu, stride)
-    large = features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
-    if large and weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32:
+    if takes_winograd(features, weight, stride):
         found = winograd(features, weight, bias)
     elif relu and features.numel() > 0 and has_fused(features.dtype):
         return fused(features, weight, bias, other, stride)
@@ -26,6 +25,12 @@ def convolution(
         found = F.conv2d(features, weight, bias, stride, weight.size(2) // 2)
     found = found if other is None else found.add_(other)
     return F.relu_(found) if relu else found
+
+
+def takes_winograd(features: Tensor, weight: Tensor, stride: int) -> bool:
+    """Whether `winograd` can compute a convolution, and is quicker."""
+    possible = weight.size(2) == 3 and stride == 1 and features.dtype == torch.float32
+    return possible and features.size(1) >= 256 and features.size(2) * features.size(3) >= 2048  # repays the transforms
 
 
 def fused(features: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, stride: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.kernels import convolution_cpu, convolution_cudnn, cpu, panoptic_cpu, plain, segments_cpu, transform_cpu
 from model.kernels.choice import GpuForm
+from model.kernels.fake import FAKES
 
 ON_GPU: dict[str, GpuForm] = {}
 """By the name of an operator, what a GPU runs."""
@@ -75,13 +76,26 @@ def _register(
 ) -> None:
     """Name the forms of an operator: on a CPU, plain on a GPU, and the GPU's kernel, as `GpuForm` takes it.
 
-    One with a backward is called above autograd, which records what it does.
+    One with a backward is called above autograd too, which records what it does.
     """
     ON_GPU[name] = GpuForm(name, plain, kernel, backward)
     for key, form in (("CPU", on_cpu), ("CUDA", ON_GPU[name])):
         _LIBRARY.impl(name, form, key)
         if backward:
-            _LIBRARY.impl(name, form, f"Autograd{key}")
+            _LIBRARY.impl(name, _above_autograd(name, form), f"Autograd{key}")
+
+
+def _above_autograd(name: str, form: Callable[..., Any]) -> Callable[..., Any]:
+    """With gradients the form; without, the operator again, below autograd: there it has a fake form."""
+    operator = getattr(torch.ops.upsnet, name).default
+
+    def run(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            return form(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*arguments)
+
+    return run
 
 
 _register(
@@ -103,7 +117,7 @@ _register("transform", transform_cpu.transform, transform_cpu.transform, "transf
 _register("segments", segments_cpu.segments, segments_cpu.segments, "segments.segments")
 _LIBRARY.impl("numbers", lambda numbers, _: torch.tensor(numbers, dtype=torch.float32), "CPU")
 _LIBRARY.impl("numbers", _numbers_cuda, "CUDA")
-_LIBRARY.impl("to_host", lambda numbers: numbers, "CPU")
+_LIBRARY.impl("to_host", lambda numbers: numbers.detach(), "CPU")  # an operator may not return its input itself
 _LIBRARY.impl("to_host", _to_host_cuda, "CUDA")
 for _name in ("numbers", "to_host"):
     _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # no gradient passes them
@@ -111,3 +125,5 @@ _LIBRARY.impl("reinterpret", lambda bits, dtype: bits.contiguous().clone().view(
 _LIBRARY.impl("deform_conv2d", _deform_conv2d, "CompositeImplicitAutograd")  # archives up to version 0.2 call it
 _LIBRARY.impl("has_kernels", lambda _: False, "CPU")  # archives of version 0.1 ask
 _LIBRARY.impl("has_kernels", lambda _: ON_GPU["panoptic"].usable, "CUDA")
+for _name, _fake in FAKES.items():
+    torch.library.register_fake(f"upsnet::{_name}", _fake, lib=_LIBRARY)
