@@ -180,15 +180,10 @@ def add_routes(app: FastAPI, engine: Engine) -> None:
         check_key(request, settings.api_keys)
         served = engine.check_ready().served
         limits = {name: getattr(settings, name) for name in LIMITS}
-        facts = {"model": served.name, "device": served.device, "precision": served.precision, "kernel": served.kernel}
         threads = {"network": served.threads, "decode": settings.decode_threads}
-        rest = {
-            "fallbacks": served.fallbacks,
-            "threads": threads,
-            "limits": limits,
-            "metadata": served.metadata.to_json(),
-        }
-        return JSONResponse({**facts, **rest})
+        facts = {name: getattr(served, name) for name in ("device", "precision", "kernel", "fallbacks")}
+        rest = {"threads": threads, "limits": limits, "metadata": served.metadata.to_json()}
+        return JSONResponse({"model": served.name, **facts, **rest})
 
 
 def add_panoptic(app: FastAPI, engine: Engine) -> None:

@@ -60,16 +60,7 @@ def nms(boxes: Tensor, threshold: float) -> Tensor:
     return boxes.new_empty(boxes.shape[:2], dtype=torch.bool)
 
 
-def panoptic(
-    logits: Tensor,
-    boxes: Tensor,
-    masks: Tensor,
-    classes: Tensor,
-    counts: list[int],
-    max_per_class: int,
-    stuff: int,
-    overlap: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def panoptic(logits: Tensor, boxes: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Two maps (N, 4 h, 4 w) uint8, and (n,) int64."""
     shape = logits.size(0), 4 * logits.size(2), 4 * logits.size(3)
     channels, semantic = (logits.new_empty(shape, dtype=torch.uint8) for _ in range(2))

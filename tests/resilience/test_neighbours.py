@@ -53,7 +53,7 @@ def compare(what: str, seconds: Callable[[], float]) -> float:
 
 def environment() -> dict[str, str]:
     """This process's, without what says how threads wait, and how many there are."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "MKL_"))}
 
 
 def command(*words: str) -> float:
